@@ -1,0 +1,112 @@
+"""Converted networks on disk: an OpenVINO model in, the same model out in any later process.
+
+Each is a folder under ``home()/networks``, published whole by one rename and checked by digest when read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+from hybrid.home import home
+
+# Raise it whenever a network would be converted into another graph.
+CONVERTER = 1
+MODEL, WEIGHTS, DIGESTS = "network.xml", "network.bin", "digests.json"
+ABANDONED_SECONDS = 3600
+
+
+def networks_folder() -> Path:
+    return home() / "networks"
+
+
+def make_folder():
+    """Make the folder, for its user alone."""
+    home().mkdir(parents=True, exist_ok=True, mode=0o700)
+    networks_folder().mkdir(exist_ok=True, mode=0o700)
+
+
+def identity(network, *more) -> str:
+    """Digest everything that the converted network depends on."""
+    record = asdict(network.backbone)
+    graph = [record[field] for field in ("name", "stages", "last", "bgr", "scale", "mean", "std")]
+    told = [CONVERTER, graph, network.fingerprint, network.size, network.top, more]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def read(core, key):
+    """Return the model kept under a key, or None where there is none or it is damaged."""
+    folder = networks_folder() / key
+    try:
+        if json.loads((folder / DIGESTS).read_text()) != digests(folder):
+            return None
+        return core.read_model(folder / MODEL)
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def keep(core, key, model):
+    """Keep a model for later processes; where the disk does not allow it, warn and go on."""
+    import openvino
+
+    parent = networks_folder()
+    try:
+        make_folder()
+        sweep(parent)
+        folder = Path(tempfile.mkdtemp(prefix=".", dir=parent))
+        try:
+            openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
+            # A full disk may cut the file short without an error, and a digest of the stump would fit it.
+            core.read_model(folder / MODEL)
+            (folder / DIGESTS).write_text(json.dumps(digests(folder)))
+            for file in folder.iterdir():
+                file.chmod(0o600)
+            publish(folder, parent / key)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, RuntimeError) as exc:
+        reason = (str(exc).strip() or repr(exc)).splitlines()[-1]
+        warnings.warn(
+            f"Cannot keep the converted network in {parent}: {reason}. It works now, but the next "
+            "process has to convert it again. Free some space there, or set HYBRID_STORE to another folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def publish(folder, place):
+    """Move a folder to its place, by renames alone; what stands there is damaged, or the same network."""
+    old = folder.with_name(f"{folder.name}-old")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, old)
+    try:
+        os.rename(folder, place)
+    except OSError:
+        if not place.exists():
+            raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(parent):
+    """Remove what killed processes left behind."""
+    for folder in parent.glob(".*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def digests(folder) -> dict[str, str]:
+    return {name: digest(folder / name) for name in (MODEL, WEIGHTS)}
+
+
+def digest(path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

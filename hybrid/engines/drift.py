@@ -1,0 +1,66 @@
+"""What a reduced precision costs: an engine and its float32 sibling in, the cosine of their features out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+import numpy as np
+from PIL import Image
+
+from hybrid.engines.converted import identity, make_folder, networks_folder
+
+PROBES = 8
+
+
+def measure(network, parts, engine, load_exact, digest=None) -> float:
+    """Return the worst part's mean cosine to float32 on the probes, measured once and kept on disk."""
+    path = networks_folder() / f"{identity(network, digest)}.json"
+    names = [f"{engine.name} {engine.precision} {layer} {pooling}" for layer, pooling in parts]
+    known = read(path)
+    if not all(name in known for name in names):
+        batch = probes(network.size)
+        (reduced,), (exact,) = engine.run([batch]), load_exact().run([batch])
+        if all(map(np.array_equal, reduced, exact)) and any(rows.any() for rows in exact):
+            raise ValueError(
+                f"Engine {engine.name!r} ignored precision={engine.precision!r} on this processor: "
+                "its features are the float32 ones. Pass precision='float32' or 'auto'."
+            )
+        known |= dict(zip(names, map(cosine, reduced, exact), strict=True))
+        keep(path, known)
+    return min(known[name] for name in names)
+
+
+def probes(size) -> np.ndarray:
+    """Smooth coloured noise, the same in every process."""
+    rng = np.random.default_rng(0)
+    seeds = rng.integers(0, 256, (PROBES, 8, 8, 3), dtype=np.uint8)
+    return np.stack([Image.fromarray(seed).resize(size[::-1], Image.Resampling.BICUBIC) for seed in seeds])
+
+
+def cosine(a, b) -> float:
+    """The mean cosine of rows; two rows of zeros are alike."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    products = (a * b).sum(axis=1)
+    same = (a == b).all(axis=1)
+    return float(np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1)).mean())
+
+
+def read(path) -> dict[str, float]:
+    try:
+        known = json.loads(path.read_text())
+        return {str(name): float(value) for name, value in known.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def keep(path, known):
+    """Replace the file at once; where that is impossible, the next process measures again."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        make_folder()
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(known, indent=1))
+        os.replace(temporary, path)

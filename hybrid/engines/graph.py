@@ -1,0 +1,102 @@
+"""What the engines share: the layers a network is read at, and its function from uint8 pixels to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import wraps
+
+from hybrid.backbones.bundled import FAMILY as BUNDLE
+from hybrid.backbones.bundled import layers as inside
+
+
+def kept_layers(network, parts) -> tuple[str, ...]:
+    """The layers that a converted network gives: the usual ones, so that one conversion serves them all."""
+    record = network.backbone
+    if record.family == BUNDLE:
+        return carried(record, {canonical(record, layer) for layer, _ in parts})
+    usual = [*(stage.name for stage in record.stages), "last", *(["predictions"] if network.top else [])]
+    return *usual, *sorted({canonical(record, layer) for layer, _ in parts} - set(usual))
+
+
+def carried(record, wanted) -> tuple[str, ...]:
+    """The layers that a network inside a bundle gives, if those that are asked for are among them."""
+    layers = inside(record)
+    if wanted - set(layers):
+        raise ValueError(
+            f"Got layers={sorted(wanted)!r}, but {str(record.path)!r} holds only {', '.join(map(repr, layers))}. "
+            "Name the network itself, as in backbone='resnet50'."
+        )
+    return layers
+
+
+def canonical(record, layer) -> str:
+    """A layer's usual name, where it has one besides its own."""
+    usual = (*record.stages, *([record.last] if record.last else []))
+    return next((stage.name for stage in usual if stage.layer == layer), layer)
+
+
+def pooled_axes(layer, rank, pooling) -> tuple[int, ...]:
+    """The axes that a pooling takes away: none where the layer gives vectors already."""
+    if rank < 2:
+        raise ValueError(f"Layer {layer!r} gives one number an image; expected a vector or a map.")
+    if rank > 2 and pooling is None:
+        raise ValueError(f"Layer {layer!r} gives maps, so that it needs a pooling: avg, max, gem or flatten.")
+    return tuple(range(1, rank - 1))
+
+
+def aside(function):
+    """Run a function in a thread of its own, which has none of the caller's graphs, devices and policies."""
+
+    @wraps(function)
+    def wrapper(*arguments):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function, *arguments).result()
+
+    return wrapper
+
+
+def load_tensorflow(limit):
+    """Import TensorFlow, quietly, and limit its threads unless the user did.
+
+    It counts them once a process, when it first computes: where it has, the limit comes too late.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow
+    except ImportError as exc:
+        raise ValueError(
+            "This network has not been converted on this machine yet, and that needs TensorFlow: "
+            "pip install tensorflow"
+        ) from exc
+    threading = tensorflow.config.threading
+    with suppress(RuntimeError):
+        if not threading.get_intra_op_parallelism_threads():
+            threading.set_intra_op_parallelism_threads(limit)
+        if not threading.get_inter_op_parallelism_threads():
+            threading.set_inter_op_parallelism_threads(limit)
+    return tensorflow
+
+
+def trace(network, layers, read, batch, limit):
+    """Return the function from `batch` uint8 images to what `read` makes of the layers' maps."""
+    tensorflow = load_tensorflow(limit)
+    import keras
+
+    from hybrid.networks import headless, layer_outputs, preprocess
+
+    model = headless(network)
+    inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))
+
+    def outer(pixels):
+        maps = inner(preprocess(network.backbone, pixels), training=False)
+        return read(maps if isinstance(maps, (list, tuple)) else [maps])
+
+    spec = tensorflow.TensorSpec((batch, *network.size, 3), tensorflow.uint8)
+    function = tensorflow.function(outer, autograph=False).get_concrete_function(spec)
+    # It refers to the model's variables, but does not keep them alive.
+    function.model = model
+    return function

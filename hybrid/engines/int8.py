@@ -1,0 +1,54 @@
+"""Eight-bit networks: a float32 OpenVINO model and some of the user's images in, a calibrated model out."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from hybrid.engines import converted
+
+
+def calibration_digest(calibration) -> str | None:
+    """Name the images that a network is calibrated by; a digest stays as it is."""
+    if calibration is None or isinstance(calibration, str):
+        return calibration
+    images = np.ascontiguousarray(calibration)
+    return hashlib.sha256(repr((images.shape, images.dtype.str)).encode() + images.tobytes()).hexdigest()[:16]
+
+
+def calibrated(core, network, layers, calibration, load_exact):
+    """Return the network calibrated by these images, from disk if any process calibrated it before."""
+    if calibration is None:
+        raise ValueError(
+            "Precision 'int8' needs calibration images: some hundred of your own, as one uint8 array "
+            "of the network's size."
+        )
+    digest = calibration_digest(calibration)
+    key = converted.identity(network, layers, "int8", digest)
+    model = converted.read(core, key)
+    if model is None:
+        if isinstance(calibration, str):
+            raise ValueError(
+                f"No network calibrated by images {digest!r} is kept in {converted.networks_folder()}: "
+                "pass the images themselves."
+            )
+        model = calibrate(load_exact(), network, calibration)
+        converted.keep(core, key, model)
+    return model
+
+
+def calibrate(model, network, images):
+    """Set the scales of every layer by these images."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != (*network.size, 3) or not len(images):
+        raise ValueError(
+            f"Got calibration images of shape {images.shape} and {images.dtype}, "
+            f"but expected (n, {network.size[0]}, {network.size[1]}, 3) and uint8."
+        )
+    try:
+        import nncf
+    except ImportError as exc:
+        raise ValueError("Precision 'int8' needs NNCF: pip install \"hybrid-features[int8]\"") from exc
+    samples = [image[np.newaxis] for image in images]
+    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))

@@ -1,0 +1,169 @@
+"""The OpenVINO engine: one image a request, so that no row depends on its batch; many requests at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import deque
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hybrid.backbones.bundled import FAMILY as BUNDLE
+from hybrid.backbones.exchange import FAMILIES
+from hybrid.engines import bundled, converted, exchange
+from hybrid.engines.graph import aside, canonical, kept_layers, pooled_axes, trace
+from hybrid.engines.int8 import calibrated
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+# Besides the requests that run, one for each waits its turn.
+REQUESTS_A_STREAM = 2
+
+
+@cache
+def core():
+    # OpenVINO and scikit-learn-intelex bring a libtbb each, of which a process loads the first. Only the
+    # latter's, which is newer, serves both: with OpenVINO's, `import sklearnex` fails.
+    with suppress(OSError):
+        ctypes.CDLL(str(Path(sys.prefix, "lib", "libtbb.so.12")))
+    # Every import of OpenVINO would send word of it to Google.
+    sys.modules.setdefault("openvino_telemetry", None)
+    import openvino
+
+    return openvino.Core()
+
+
+@cache
+def has_bfloat16() -> bool:
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def choose_precision(precision) -> str:
+    """Return the precision that "auto" stands for; refuse one that the processor lacks."""
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16() else "float32"
+    if precision == "bfloat16" and not has_bfloat16():
+        raise ValueError(
+            "Got precision='bfloat16', but OpenVINO finds none in this processor. "
+            "Pass precision='float32' or 'auto'."
+        )
+    return precision
+
+
+def load(network, parts, precision, limit, calibration) -> OpenVINOEngine:
+    """Compile the parts of a network, which is read from disk if any process converted it before."""
+    record, layers = network.backbone, kept_layers(network, parts)
+    if precision == "int8":
+        model = calibrated(core(), network, layers, calibration, lambda: exact(network, layers, limit))
+    else:
+        model = exact(network, layers, limit)
+    maps = dict(zip(layers, sources(model.outputs), strict=True))
+    vectors = [pool(maps[canonical(record, layer)], layer, pooling) for layer, pooling in parts]
+    return OpenVINOEngine(model.get_parameters(), vectors, precision, limit)
+
+
+def exact(network, layers, limit):
+    """The float32 model with the map of each layer as one output."""
+    if network.backbone.family == BUNDLE:
+        return bundled.read(core(), network)
+    if network.backbone.family in FAMILIES.values():
+        return exchange.read(core(), network, layers)
+    key = converted.identity(network, layers)
+    model = converted.read(core(), key)
+    if model is None:
+        model = convert(network, layers, limit)
+        converted.keep(core(), key, model)
+    return model
+
+
+@aside
+def convert(network, layers, limit):
+    import openvino
+
+    function = trace(network, layers, list, 1, limit)
+    model = openvino.convert_model(function)
+    # The converter adds outputs of its own, for tensors that nothing reads.
+    maps = sources(model.output(tensor.name) for tensor in function.outputs)
+    return openvino.Model(maps, model.get_parameters())
+
+
+def sources(outputs) -> list:
+    """What a model's outputs are fed from."""
+    return [output.get_node().input_value(0) for output in outputs]
+
+
+def pool(maps, layer, pooling):
+    """Add a pooling to the graph."""
+    import openvino.opset13 as ops
+
+    axes = pooled_axes(layer, len(maps.partial_shape), pooling)
+    if not axes:
+        return maps
+    if pooling == "avg":
+        return ops.reduce_mean(maps, np.array(axes)).output(0)
+    if pooling == "max":
+        return ops.reduce_max(maps, np.array(axes)).output(0)
+    if pooling == "gem":
+        cubes = ops.power(ops.maximum(maps, np.float32(1e-6)), np.float32(3))
+        return ops.power(ops.reduce_mean(cubes, np.array(axes)), np.float32(1 / 3)).output(0)
+    return ops.reshape(maps, np.array([1, -1]), special_zero=False).output(0)
+
+
+class OpenVINOEngine:
+    """A compiled network."""
+
+    name = "openvino"
+    drift = 1.0
+
+    def __init__(self, parameters, vectors, precision, limit):
+        import openvino
+
+        self.precision = precision
+        self.widths = tuple(vector.partial_shape[1].get_length() for vector in vectors)
+        # No CACHE_DIR: it reads damaged files without a word, and saves at most a quarter of a second.
+        self._compiled = core().compile_model(
+            openvino.Model(vectors, parameters),
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": HINTS[precision],
+                "INFERENCE_NUM_THREADS": limit,
+            },
+        )
+        streams = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests = REQUESTS_A_STREAM * streams
+
+    def run(self, batches):
+        """Yield, for each uint8 batch, one float32 array a part."""
+        idle = [self._compiled.create_infer_request() for _ in range(self._requests)]
+        running, waiting = deque(), deque()
+
+        def collect():
+            request, arrays, i = running.popleft()
+            request.wait()
+            for k, array in enumerate(arrays):
+                array[i] = request.get_output_tensor(k).data[0]
+            idle.append(request)
+
+        try:
+            for batch in batches:
+                arrays = [np.empty((len(batch), width), np.float32) for width in self.widths]
+                waiting.append(arrays)
+                images = np.ascontiguousarray(batch)
+                for i in range(len(images)):
+                    if not idle:
+                        collect()
+                    request = idle.pop()
+                    request.start_async({0: images[i : i + 1]}, share_inputs=True)
+                    running.append((request, arrays, i))
+                while waiting and not (running and running[0][1] is waiting[0]):
+                    yield waiting.popleft()
+            while waiting:
+                while running and running[0][1] is waiting[0]:
+                    collect()
+                yield waiting.popleft()
+        finally:
+            for request, _, _ in running:
+                request.wait()
