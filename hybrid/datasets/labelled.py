@@ -1,0 +1,109 @@
+"""A table of labelled images in; images and labels as scikit-learn takes them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+
+from hybrid.datasets import load_images
+from hybrid.images import missing
+
+OPTIONAL = ("group", "weight", "split")
+
+PARTS = ("y", "rows", "groups", "weights", "split")
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images and what is known of them; `rows` are their places in the table they came from."""
+
+    images: list
+    y: np.ndarray
+    rows: np.ndarray
+    groups: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    split: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, rows) -> Labelled:
+        """Keep some rows, given as numbers or as a mask."""
+        rows = np.arange(len(self))[rows]
+        parts = {name: getattr(self, name) for name in PARTS}
+        parts = {name: None if part is None else part[rows] for name, part in parts.items()}
+        return replace(self, images=[self.images[row] for row in rows], **parts)
+
+
+def read_labelled(frame) -> Labelled:
+    """Check a table's columns and labels.
+
+    Parameters
+    ----------
+    frame : DataFrame, path or "sample"
+        With the columns image and label, and maybe group, weight and split. Anything else goes through
+        :func:`hybrid.datasets.load_images`.
+
+    Returns
+    -------
+    Labelled
+        Labels are integers where all are, or else text.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> read_labelled(pd.DataFrame({"image": ["a.png", "b.png"], "label": [1, "two"]})).y
+    array(['1', 'two'], dtype='<U3')
+    """
+    if not hasattr(frame, "columns"):
+        frame = load_images(frame)
+    absent = [name for name in ("image", "label") if name not in frame.columns]
+    if absent:
+        raise ValueError(
+            f"Got a table with the columns {list(map(str, frame.columns))}, but no {' and no '.join(absent)}. "
+            "Rename them, or read it by hybrid.datasets.load_table, which takes their names."
+        )
+    if len(frame) == 0:
+        raise ValueError("Got a table without rows, but expected at least one image.")
+    optional = {name: frame[name].to_numpy() for name in OPTIONAL if name in frame.columns}
+    weights = optional.get("weight")
+    return Labelled(
+        images=frame["image"].tolist(),
+        y=as_labels(frame["label"].tolist()),
+        rows=np.arange(len(frame)),
+        groups=None if "group" not in optional else optional["group"].astype(object),
+        weights=None if weights is None else as_weights(weights),
+        split=None if "split" not in optional else optional["split"].astype(object),
+    )
+
+
+def as_labels(values: list) -> np.ndarray:
+    """Return labels of any kind as integers where all are, or else as text."""
+    empty = [i for i, value in enumerate(values) if missing(value)]
+    if empty:
+        more = f" and {len(empty) - 20} more" if len(empty) > 20 else ""
+        raise ValueError(f"Expected a label for each image, but found none in rows {empty[:20]}{more}.")
+    if all(isinstance(value, Integral) and not isinstance(value, bool | np.bool_) for value in values):
+        return np.array([int(value) for value in values])
+    return np.array([str(value) for value in values])
+
+
+def as_weights(values) -> np.ndarray:
+    weights = np.asarray(values, float)
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        got = f"Got weight={weights[bad[0]]} in row {bad[0]}"
+        raise ValueError(f"{got}, but expected finite weights, none below 0.")
+    return weights
+
+
+def check_classes(y: np.ndarray):
+    """Refuse labels from which nothing can be learned."""
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            f"Got {len(y)} images of one class, {classes[0].item()!r}, but expected at least two classes. "
+            "Add images of another class; in a folder, each class has a sub-folder."
+        )
