@@ -1,0 +1,221 @@
+"""Images in, deep features of a frozen, headless network out: an ordinary scikit-learn transformer."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from hybrid.embed import embed
+from hybrid.images import as_items
+from hybrid.networks import class_names
+from hybrid.recipe import read_recipe
+from hybrid.store import open_store
+
+
+class ResNetFeaturizer(TransformerMixin, BaseEstimator):
+    """Deep features of images by a frozen network without its head.
+
+    Nothing is learned: `fit` checks the parameters and looks up the network. The network is no part of
+    the estimator, so that clones and pickles stay small, and each image goes through it once, whatever
+    the folds and candidates of a search: the vectors are kept in the feature store.
+
+    Parameters
+    ----------
+    backbone : str or path, default="resnet50"
+        A name from :func:`hybrid.backbones`, a ``.keras`` file or a SavedModel folder.
+    weights : "imagenet", None or path, default="imagenet"
+        None is a random network and needs `seed`; a path is a weights file.
+    layers : str or list of str, default="last"
+        "last", a stage such as "stage4", any layer's name, or "predictions" (class probabilities).
+        Several are read in one pass and concatenated.
+    pooling : "avg", "max", "gem", "flatten" or a list of them, default="avg"
+        How a layer's map becomes a vector. Several are concatenated.
+    image_size : int, (height, width) or None, default=None
+        The network's own size if None.
+    resize : "crop", "squash" or "pad", default="crop"
+        "crop" is the evaluation protocol that the network was published with.
+    value_range : (low, high) or None, default=None
+        The range of float pixels, such as (0, 1); integers know theirs.
+    views : int, default=1
+        2 averages an image and its mirror; up to 10 add the crops of the four corners.
+    engine : "auto", "tensorflow", "openvino" or "tiny", default="auto"
+        "auto" is the fastest one installed.
+    precision : "auto", "float32", "bfloat16" or "int8", default="auto"
+        "auto" is bfloat16 where the processor has it, else float32. See `drift_`.
+    batch_size : int, default=32
+        Images that are decoded and stored together.
+    store : "auto", path, FeatureStore or None, default="auto"
+        Where vectors are kept: the user's cache folder (or `HYBRID_STORE`), a folder, or nowhere.
+    on_error : "raise" or "nan", default="raise"
+        One error that names every bad image, or rows of NaN and a warning.
+    seed : int or None, default=None
+        The random network's seed, for ``weights=None``.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Number of features.
+    fingerprint_ : str
+        Digest of the network's weights.
+    engine_, precision_ : str
+        What "auto" chose.
+    drift_ : float
+        Mean cosine of the features to float32 ones, measured on probe images; 1.0 for float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hybrid import ResNetFeaturizer
+    >>> images = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    >>> featurizer = ResNetFeaturizer(backbone="tiny", pooling=["avg", "max"])
+    >>> featurizer.fit_transform(images).shape
+    (3, 128)
+    >>> featurizer.get_feature_names_out()[[0, 64]]
+    array(['last_avg_0', 'last_max_0'], dtype=object)
+    """
+
+    def __init__(
+        self,
+        backbone="resnet50",
+        weights="imagenet",
+        layers="last",
+        pooling="avg",
+        image_size=None,
+        resize="crop",
+        value_range=None,
+        views=1,
+        engine="auto",
+        precision="auto",
+        batch_size=32,
+        store="auto",
+        on_error="raise",
+        seed=None,
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.layers = layers
+        self.pooling = pooling
+        self.image_size = image_size
+        self.resize = resize
+        self.value_range = value_range
+        self.views = views
+        self.engine = engine
+        self.precision = precision
+        self.batch_size = batch_size
+        self.store = store
+        self.on_error = on_error
+        self.seed = seed
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Check the parameters and look up the network.
+
+        Parameters
+        ----------
+        X : list, Series, array or DataFrame of images
+            Paths, bytes, PIL images or arrays, of one kind or mixed.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        as_items(X)
+        recipe = read_recipe(self.get_params(deep=False))
+        open_store(self.store)
+        self.fingerprint_ = recipe.network.fingerprint
+        self._source = self._names_network()
+        return self
+
+    def transform(self, X):
+        """Return the features, one row an image.
+
+        Parameters
+        ----------
+        X : list, Series, array or DataFrame of images
+            Paths, bytes, PIL images or arrays, of one kind or mixed.
+
+        Returns
+        -------
+        features : ndarray of shape (n_images, n_features_out_), float32
+        """
+        recipe = self._recipe()
+        return embed(
+            as_items(X),
+            recipe,
+            open_store(self.store),
+            batch_size=self.batch_size,
+            on_error=self.on_error,
+            verbose=self.verbose,
+        )
+
+    def get_feature_names_out(self, input_features=None):
+        """Return names such as "last_avg_0", or the class names for "predictions".
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        recipe = self._recipe()
+        names = []
+        for part, width in zip(recipe.parts, recipe.widths(), strict=True):
+            layer, pooling = part
+            if layer == "predictions":
+                names += class_names(recipe.network.backbone)
+            else:
+                names += [f"{layer}_{pooling}_{i}" for i in range(width)]
+        return np.asarray(names, dtype=object)
+
+    @property
+    def n_features_out_(self):
+        """Number of features."""
+        return sum(self._recipe().widths())
+
+    @property
+    def engine_(self):
+        """The engine that runs the network."""
+        return self._recipe().engine
+
+    @property
+    def precision_(self):
+        """The precision that the network runs in."""
+        return self._recipe().precision
+
+    @property
+    def drift_(self):
+        """Mean cosine to float32 features."""
+        recipe = self._recipe()
+        return recipe.open().drift if recipe.precision != "float32" else 1.0
+
+    def _recipe(self):
+        """Read the parameters as they are now; refuse weights that changed under the same name."""
+        check_is_fitted(self)
+        recipe = read_recipe(self.get_params(deep=False))
+        if self._source == self._names_network() and recipe.network.fingerprint != self.fingerprint_:
+            raise ValueError(
+                f"The weights of {self.backbone!r} changed since fit: fingerprint {recipe.network.fingerprint}, "
+                f"but expected {self.fingerprint_}. Restore them, or fit again."
+            )
+        return recipe
+
+    def _names_network(self):
+        return str(self.backbone), str(self.weights), self.seed
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "fingerprint_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,161 @@
+"""Everything that determines a feature vector besides the image: parameters in, one frozen record out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Integral, Real
+
+from hybrid.backbones import find
+from hybrid.engines import choose, open_engine
+from hybrid.images import Frame
+from hybrid.networks import Network, locate, needs_head
+
+POOLINGS = ("avg", "max", "gem", "flatten")
+RESIZES = ("crop", "squash", "pad")
+MAX_VIEWS = 10
+# Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
+PREPROCESSING = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, the frame its pixels come in, and the parts of it that are read."""
+
+    network: Network
+    frame: Frame
+    parts: tuple[tuple[str, str | None], ...]
+    engine: str
+    precision: str
+    value_range: tuple[float, float] | None = None
+
+    @cached_property
+    def scope(self) -> str:
+        """The forward pass: recipes with one scope share it."""
+        network, frame = self.network, self.frame
+        return json.dumps(
+            {
+                "backbone": network.backbone.name,
+                "fingerprint": network.fingerprint,
+                "pixels": PREPROCESSING,
+                "size": frame.size,
+                "resize": frame.resize,
+                "margin": round(frame.margin, 6),
+                "interpolation": frame.interpolation,
+                "views": frame.views,
+                "value_range": self.value_range,
+                "engine": self.engine,
+                "precision": self.precision,
+            },
+            sort_keys=True,
+        )
+
+    def text(self, part) -> str:
+        """The canonical JSON of one part: what the store knows the vector by."""
+        layer, pooling = part
+        return json.dumps(json.loads(self.scope) | {"layer": layer, "pooling": pooling}, sort_keys=True)
+
+    def width(self, part) -> int | None:
+        """The part's width where the record knows it."""
+        layer, pooling = part
+        record = self.network.backbone
+        if layer == "predictions":
+            return record.classes
+        if pooling == "flatten":
+            return None
+        stages = {stage.name: stage.width for stage in record.stages}
+        if record.last is not None:
+            stages["last"] = record.last.width
+        return stages.get(layer)
+
+    def widths(self) -> list[int]:
+        """The widths of all parts; those that only the network itself knows are asked of it."""
+        widths = [self.width(part) for part in self.parts]
+        return list(self.open().widths) if None in widths else widths
+
+    def open(self):
+        """Return the engine that runs this recipe."""
+        return open_engine(self.network, self.parts, self.engine, self.precision)
+
+    def join(self, others) -> Recipe:
+        """This recipe with the parts of others that share its forward pass."""
+        parts = dict.fromkeys(part for recipe in (self, *others) for part in recipe.parts)
+        return replace(self, parts=tuple(parts))
+
+
+def read_recipe(params) -> Recipe:
+    """Validate a featurizer's parameters and look up what they name; no network is loaded."""
+    check_plain(params)
+    record = find(params["backbone"])
+    layers, poolings = as_tuple("layers", params["layers"]), as_tuple("pooling", params["pooling"], POOLINGS)
+    size = read_size(params["image_size"]) or record.size
+    network = locate(record, params["weights"], params["seed"], size, needs_head(record, layers))
+    engine, precision = choose(network, params["engine"], params["precision"])
+    parts = [
+        (layer, pooling) for layer in layers for pooling in ((None,) if layer == "predictions" else poolings)
+    ]
+    frame = Frame(size, params["resize"], record.margin, record.interpolation, params["views"])
+    return Recipe(network, frame, tuple(parts), engine, precision, read_range(params["value_range"]))
+
+
+def check_plain(params):
+    """Refuse what no network could ever accept."""
+    for name, low, high in (("batch_size", 1, None), ("views", 1, MAX_VIEWS)):
+        value = params[name]
+        if (
+            not isinstance(value, Integral)
+            or isinstance(value, bool)
+            or value < low
+            or value > (high or value)
+        ):
+            expected = f"an integer from {low} to {high}" if high else "a positive integer"
+            raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
+    for name, allowed in (("resize", RESIZES), ("on_error", ("raise", "nan"))):
+        if params[name] not in allowed:
+            raise ValueError(
+                f"Got {name}={params[name]!r}, but expected one of {', '.join(map(repr, allowed))}."
+            )
+
+
+def as_tuple(name, value, allowed=None) -> tuple[str, ...]:
+    """A name or a list of names, without repeats."""
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)) or not values or not all(isinstance(one, str) for one in values):
+        raise ValueError(f"Got {name}={value!r}, but expected a name or a list of names.")
+    if len(set(values)) < len(values):
+        raise ValueError(f"Got {name}={value!r}, which names the same thing twice.")
+    for one in values:
+        if allowed and one not in allowed:
+            raise ValueError(
+                f"Got {name}={value!r}, but expected {', '.join(map(repr, allowed))} or a list of them."
+            )
+    return tuple(values)
+
+
+def read_size(size) -> tuple[int, int] | None:
+    """An image size as (height, width)."""
+    pair = (size, size) if isinstance(size, Integral) and not isinstance(size, bool) else size
+    if pair is None:
+        return None
+    if (
+        not isinstance(pair, (list, tuple))
+        or len(pair) != 2
+        or not all(isinstance(n, Integral) and n > 0 for n in pair)
+    ):
+        raise ValueError(
+            f"Got image_size={size!r}, but expected None, a positive integer or (height, width)."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def read_range(value_range) -> tuple[float, float] | None:
+    """The range of float pixels, such as (0, 1)."""
+    if value_range is None:
+        return None
+    fits = isinstance(value_range, (list, tuple)) and len(value_range) == 2
+    if not fits or not all(isinstance(n, Real) for n in value_range) or not value_range[0] < value_range[1]:
+        raise ValueError(
+            f"Got value_range={value_range!r}, but expected None or (low, high), such as (0, 1)."
+        )
+    return float(value_range[0]), float(value_range[1])
