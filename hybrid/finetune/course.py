@@ -1,0 +1,96 @@
+"""A phase of training in, epoch by epoch; its history out, and with a held-out part the best weights."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned: smoothed one-hot targets, weights, and which rows train or are held out."""
+
+    targets: np.ndarray
+    weights: np.ndarray
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a phase goes about it."""
+
+    phase: str
+    epochs: int
+    rate: float
+    weight_decay: float
+    dropout: float
+    batch_size: int
+    patience: int | None
+    seed: int
+    verbose: int
+
+    def order(self, task, epoch) -> list[np.ndarray]:
+        """The training rows in random batches."""
+        rows = self.draw(epoch).permutation(task.train)
+        return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+
+    def draw(self, *key) -> np.random.Generator:
+        """A generator of its own for every use, so that threads and restarts change nothing."""
+        return np.random.default_rng([self.seed, *key])
+
+
+def cosine(rate, step, steps) -> float:
+    """Fall from the full rate to none over half a cosine."""
+    return rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def follow(plan, learner) -> list[dict]:
+    """Train a learner; return a record an epoch.
+
+    With patience, training ends after so many epochs without a lower loss on the held-out part, and the
+    learner gets back its best weights: those it came with, if no epoch made them better.
+    """
+    stops = plan.patience is not None
+    records, waited = [], 0
+    if stops:
+        lowest, best = learner.evaluate()[0], learner.snapshot()
+    with progress(plan) as advance:
+        for epoch in range(plan.epochs):
+            loss, accuracy = learner.train(epoch)
+            records.append({"phase": plan.phase, "loss": loss, "accuracy": accuracy})
+            if stops:
+                loss, accuracy = learner.evaluate()
+                records[-1] |= {"val_loss": loss, "val_accuracy": accuracy}
+                waited = 0 if loss < lowest else waited + 1
+                if loss < lowest:
+                    lowest, best = loss, learner.snapshot()
+            advance(records[-1])
+            if stops and waited >= plan.patience:
+                break
+    if stops:
+        learner.restore(best)
+    return records
+
+
+@contextmanager
+def progress(plan):
+    """One bar a phase on stderr, with the latest loss."""
+    if not plan.verbose:
+        yield lambda record: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(plan.phase, total=plan.epochs)
+
+        def advance(record):
+            numbers = (f"{name} {value:.3f}" for name, value in record.items() if name != "phase")
+            bar.update(task, advance=1, description=f"{plan.phase}: {', '.join(numbers)}")
+
+        yield advance

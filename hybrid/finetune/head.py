@@ -1,0 +1,165 @@
+"""Feature vectors and targets in; a small dense head out, trained by AdamW in NumPy.
+
+On stored features a head is a few small matrices: NumPy is done before TensorFlow would be imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from hybrid.finetune.course import cosine, follow
+
+MOMENTUM, SPREAD, EPSILON = 0.9, 0.999, 1e-7
+
+
+@dataclass
+class Head:
+    """Standardised features through ReLU layers to one logit a class."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    coefs: list[np.ndarray]
+    intercepts: list[np.ndarray]
+
+    def probabilities(self, features) -> np.ndarray:
+        """Return float64 probabilities: a row does not depend on those beside it."""
+        x = (features.astype(np.float64) - self.mean) / self.scale
+        for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
+            x = np.maximum(x @ coef + intercept, 0)
+        return softmax(x @ self.coefs[-1] + self.intercepts[-1])
+
+
+def draw_head(width, hidden, n_classes, rng) -> Head:
+    """Draw a new head as Keras draws Dense layers: Glorot's uniform kernels, no biases."""
+    sizes = [width, *hidden, n_classes]
+    limits = [np.sqrt(6 / (a + b)) for a, b in pairwise(sizes)]
+    coefs = [
+        rng.uniform(-limit, limit, shape).astype(np.float32)
+        for limit, shape in zip(limits, pairwise(sizes), strict=True)
+    ]
+    intercepts = [np.zeros(n, np.float32) for n in sizes[1:]]
+    return Head(np.zeros(width, np.float32), np.ones(width, np.float32), coefs, intercepts)
+
+
+def standardise(head, features):
+    """Have the head standardise by these features; one that never varies is only centred."""
+    scale = features.std(axis=0)
+    head.mean, head.scale = (
+        features.mean(axis=0),
+        np.where(scale > 1e-6 * (1 + scale.max()), scale, np.float32(1)),
+    )
+
+
+def train_head(head, features, task, plan) -> list[dict]:
+    """Train a head in place; return a record an epoch."""
+    learner = Learner(head, features, task, plan)
+    # Matrices as small as these only lose by threads, above all beside other processes.
+    with threadpool_limits(1, user_api="blas"):
+        records = follow(plan, learner)
+    head.coefs, head.intercepts = [c.copy() for c in learner.coefs], [b.copy() for b in learner.intercepts]
+    return records
+
+
+class Learner:
+    """A head in training. All its numbers lie in one vector, so that a step of Adam is a few calls."""
+
+    def __init__(self, head, features, task, plan):
+        self.task, self.plan = task, plan
+        self.x = ((features - head.mean) / head.scale).astype(np.float32)
+        arrays = [*head.coefs, *head.intercepts]
+        self.values = np.concatenate([array.ravel() for array in arrays]).astype(np.float32)
+        self.gradient, self.mean, self.square, self.spare = (np.zeros_like(self.values) for _ in range(4))
+        self.coefs, self.intercepts = split(self.values, arrays)
+        self.coef_gradients, self.intercept_gradients = split(self.gradient, arrays)
+        self.steps = 0
+
+    def train(self, epoch):
+        """Go through the training rows once; return the mean loss and accuracy on the way."""
+        batches = self.plan.order(self.task, epoch)
+        rng = self.plan.draw(epoch, 1)
+        sums = np.zeros(3)
+        for rows in batches:
+            targets, weights = self.task.targets[rows], self.task.weights[rows]
+            layers = self.forward(self.x[rows], rng)
+            sums += losses(layers[-1], targets, weights)
+            self.backward(layers, targets, weights)
+            self.step(cosine(self.plan.rate, self.steps, self.plan.epochs * len(batches)))
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    def evaluate(self):
+        """Return the mean loss and accuracy on the held-out rows."""
+        rows = self.task.held_out
+        loss, hits, total = losses(
+            self.forward(self.x[rows])[-1], self.task.targets[rows], self.task.weights[rows]
+        )
+        return float(loss / total), float(hits / total)
+
+    def snapshot(self):
+        return self.values.copy()
+
+    def restore(self, values):
+        self.values[:] = values
+
+    def forward(self, x, rng=None) -> list[np.ndarray]:
+        """Return the input of every layer, and the probabilities; dropout where there is a generator."""
+        layers = [x]
+        for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
+            x = np.maximum(x @ coef + intercept, 0)
+            if rng is not None and self.plan.dropout:
+                x *= (rng.random(x.shape, np.float32) >= self.plan.dropout) / np.float32(
+                    1 - self.plan.dropout
+                )
+            layers.append(x)
+        return [*layers, softmax(x @ self.coefs[-1] + self.intercepts[-1])]
+
+    def backward(self, layers, targets, weights):
+        """Set the gradient of the weighted mean of the losses."""
+        delta = (layers[-1] - targets) * (weights / len(targets))[:, None]
+        for i in reversed(range(len(self.coefs))):
+            np.matmul(layers[i].T, delta, out=self.coef_gradients[i])
+            delta.sum(axis=0, out=self.intercept_gradients[i])
+            if i:
+                # What dropout or ReLU set to zero passes nothing on.
+                delta = delta @ self.coefs[i].T * ((layers[i] > 0) / np.float32(1 - self.plan.dropout))
+
+    def step(self, rate):
+        """One step of AdamW."""
+        self.steps += 1
+        for coef in self.coefs:
+            coef *= 1 - rate * self.plan.weight_decay
+        self.mean *= MOMENTUM
+        self.mean += np.multiply(self.gradient, 1 - MOMENTUM, out=self.spare)
+        self.square *= SPREAD
+        np.multiply(self.gradient, self.gradient, out=self.spare)
+        self.spare *= 1 - SPREAD
+        self.square += self.spare
+        np.sqrt(self.square, out=self.spare)
+        self.spare += EPSILON
+        np.divide(self.mean, self.spare, out=self.spare)
+        self.spare *= rate * np.sqrt(1 - SPREAD**self.steps) / (1 - MOMENTUM**self.steps)
+        self.values -= self.spare
+
+
+def split(vector, like):
+    """Views of a vector in the shapes of other arrays: kernels, then biases."""
+    ends = np.cumsum([array.size for array in like])
+    views = [
+        vector[end - array.size : end].reshape(array.shape) for end, array in zip(ends, like, strict=True)
+    ]
+    return views[: len(like) // 2], views[len(like) // 2 :]
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def losses(probabilities, targets, weights) -> np.ndarray:
+    """Return the sums of loss, hits and weights."""
+    logs = np.log(np.maximum(probabilities, 1e-30))
+    hits = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+    return np.array([-(targets * logs).sum(axis=1) @ weights, hits @ weights, weights.sum()])

@@ -1,0 +1,252 @@
+"""A network, a head and labelled images in; the weights that tuning changed out, as plain arrays.
+
+Only the unfrozen layers get gradients. Batch normalisation keeps the statistics that its weights were
+trained with, but in a network trained from scratch, which has none yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from hybrid.engines import choose, threads, use_threads
+from hybrid.engines.graph import load_tensorflow
+from hybrid.finetune.augment import augment, wide
+from hybrid.finetune.course import cosine, follow
+from hybrid.images import ImageError, decode, raise_for, read
+from hybrid.networks import headless, named, preprocess
+
+# What is no Keras model.
+FROZEN = {
+    "tiny": "NumPy only",
+    "bundle": "the converted network of a bundle",
+    "saved model": "a SavedModel",
+    "onnx": "an ONNX file",
+    "openvino": "an OpenVINO model",
+}
+
+
+def check_unfreeze(record, unfreeze):
+    """Refuse what names no part of the network; it is not loaded."""
+    stages = [stage.name for stage in record.stages]
+    count = isinstance(unfreeze, (int, np.integer)) and not isinstance(unfreeze, bool) and unfreeze > 0
+    if not count and unfreeze != "all" and unfreeze not in stages:
+        raise ValueError(
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} expects None, 'all', a number of layers"
+            f"{''.join(f', {stage!r}' for stage in stages)}."
+        )
+    if record.family in FROZEN:
+        raise ValueError(
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} is {FROZEN[record.family]} and stays frozen. "
+            "Pass unfreeze=None, or another backbone."
+        )
+
+
+def tuned(recipe, changes, engine, precision):
+    """Return the recipe of the network with these arrays over its weights, and a fingerprint of its own.
+
+    TensorFlow runs it under "auto", where it can: to convert every tuned network for OpenVINO would not pay.
+    """
+    network = recipe.network
+    state = hashlib.sha256(network.fingerprint.encode())
+    for name, value in sorted(changes.items()):
+        state.update(
+            f"{name} {value.dtype.str} {value.shape}".encode() + np.ascontiguousarray(value).tobytes()
+        )
+    weights = replace(network.weights, fingerprint=state.hexdigest()[:40], changes=changes)
+    network = replace(network, weights=weights)
+    if engine == "auto" and precision != "int8":
+        engine = "tensorflow"
+    engine, precision = choose(network, engine, precision)
+    return replace(recipe, network=network, engine=engine, precision=precision)
+
+
+def unfreeze_layers(record, base, unfreeze):
+    """Make layers of a Keras model trainable: all behind the stage before, or the last so many."""
+    base.trainable = True
+    layers = base.layers
+    if unfreeze == "all":
+        frozen = 0
+    elif isinstance(unfreeze, str):
+        stages = [stage.name for stage in record.stages]
+        before = [stage.layer for stage in record.stages[: stages.index(unfreeze)]]
+        frozen = layers.index(base.get_layer(before[-1])) + 1 if before else 0
+    else:
+        weighted = [i for i, layer in enumerate(layers) if layer.weights]
+        frozen = weighted[max(0, len(weighted) - unfreeze)] if weighted else 0
+    for layer in layers[:frozen]:
+        layer.trainable = False
+    if not base.trainable_weights:
+        raise ValueError(
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} has no weights there that can be trained. "
+            "Pass unfreeze=None."
+        )
+
+
+def tune(recipe, items, head, task, plan, unfreeze, augmentations, scratch):
+    """Train the head in place and the top of the network on it.
+
+    Returns
+    -------
+    changes : dict
+        The arrays that are others now, by the place and path of their variables.
+    records : list of dict
+        One an epoch.
+    """
+    learner = Learner(recipe, items, head, task, plan, unfreeze, augmentations, scratch)
+    with ThreadPoolExecutor(threads()) as learner.pool:
+        records = follow(plan, learner)
+    half = len(head.coefs)
+    values = [variable.value.numpy() for variable in learner.head]
+    head.coefs, head.intercepts = values[:half], values[half:]
+    return learner.changes(), records
+
+
+class Learner:
+    """A network and its head in training."""
+
+    def __init__(self, recipe, items, head, task, plan, unfreeze, augmentations, scratch):
+        self.recipe, self.items, self.task, self.plan = recipe, items, task, plan
+        self.kinds, self.scratch = augmentations, scratch
+        use_threads("tensorflow")
+        self.tensorflow = load_tensorflow(threads())
+        import keras
+
+        self.base = headless(recipe.network)
+        unfreeze_layers(recipe.network.backbone, self.base, unfreeze)
+        self.mean, self.scale = head.mean, head.scale
+        self.head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
+        self.trained = [*self.base.trainable_variables, *self.head]
+        self.before = {name: variable.value.numpy() for name, variable in named(self.base).items()}
+        self.prepare_layers()
+        self.compile(keras.optimizers.AdamW(plan.rate, weight_decay=plan.weight_decay or None))
+
+    def prepare_layers(self):
+        """Seed a network's own dropout, and have its statistics follow the last epoch: Keras's lag behind."""
+        steps = len(self.plan.order(self.task, 0))
+        for i, layer in enumerate(self.base.layers):
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([self.plan.seed, i])
+            if hasattr(layer, "moving_mean"):
+                layer.momentum = min(layer.momentum, 1 - 1 / steps)
+
+    def compile(self, optimizer):
+        """Make the graphs of a step and of a prediction."""
+        tf, spec = self.tensorflow, self.tensorflow.TensorSpec
+        pixels = spec((None, *self.recipe.network.size, 3), tf.uint8)
+        targets, weights = spec((None, self.task.targets.shape[1]), tf.float32), spec((None,), tf.float32)
+        self.optimizer = optimizer
+        optimizer.exclude_from_weight_decay(var_list=[one for one in self.trained if len(one.shape) < 2])
+        optimizer.build(self.trained)
+        self.step = tf.function(
+            self.learn, [pixels, targets, weights, spec((2,), tf.int32)], autograph=False, jit_compile=False
+        )
+        self.test = tf.function(self.examine, [pixels, targets, weights], autograph=False, jit_compile=False)
+
+    def learn(self, pixels, targets, weights, seed):
+        with self.tensorflow.GradientTape(watch_accessed_variables=False) as tape:
+            values = [variable.value for variable in self.trained]
+            tape.watch(values)
+            losses, hits = self.examine(pixels, targets, weights, seed)
+            loss = self.tensorflow.reduce_mean(losses)
+        self.optimizer.apply(tape.gradient(loss, values), self.trained)
+        return losses, hits
+
+    def examine(self, pixels, targets, weights, seed=None):
+        """Return each image's weighted loss, and whether the network is right."""
+        tf = self.tensorflow
+        logits = self.logits(pixels, seed)
+        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits) * weights
+        hits = tf.cast(tf.argmax(logits, 1) == tf.argmax(targets, 1), tf.float32) * weights
+        return losses, hits
+
+    def logits(self, pixels, seed):
+        """The network's answers; with a seed those of training, with dropout."""
+        tf = self.tensorflow
+        x = self.base(
+            preprocess(self.recipe.network.backbone, pixels), training=self.scratch and seed is not None
+        )
+        x = x[0] if isinstance(x, (list, tuple)) else x
+        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.mean) / self.scale
+        half = len(self.head) // 2
+        for i, (coef, intercept) in enumerate(zip(self.head[:half], self.head[half:], strict=True)):
+            x = x @ coef.value + intercept.value
+            if i < half - 1:
+                x = tf.nn.relu(x)
+                if seed is not None and self.plan.dropout:
+                    x = tf.nn.experimental.stateless_dropout(x, self.plan.dropout, seed + [0, i])
+        return x
+
+    def train(self, epoch):
+        """Go through the training images once; return the mean loss and accuracy on the way."""
+        batches, sums = self.plan.order(self.task, epoch), np.zeros(3)
+        for number, (rows, pixels) in enumerate(self.pixels(batches, epoch)):
+            done = epoch * len(batches) + number
+            self.optimizer.learning_rate.assign(cosine(self.plan.rate, done, self.plan.epochs * len(batches)))
+            targets, weights = self.task.targets[rows], self.task.weights[rows]
+            losses, hits = self.step(pixels, targets, weights, np.array([self.plan.seed, done], np.int32))
+            sums += np.sum(losses), np.sum(hits), weights.sum()
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    def evaluate(self):
+        """Return the mean loss and accuracy on the held-out images."""
+        rows, size = self.task.held_out, self.plan.batch_size
+        sums = np.zeros(3)
+        for part, pixels in self.pixels([rows[i : i + size] for i in range(0, len(rows), size)]):
+            weights = self.task.weights[part]
+            losses, hits = self.test(pixels, self.task.targets[part], weights)
+            sums += np.sum(losses), np.sum(hits), weights.sum()
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    def snapshot(self):
+        return [variable.value.numpy() for variable in self.variables()]
+
+    def restore(self, values):
+        for variable, value in zip(self.variables(), values, strict=True):
+            variable.assign(value)
+
+    def variables(self):
+        """All that training changes: in a network from scratch the statistics, too."""
+        return [*self.base.weights, *self.head] if self.scratch else self.trained
+
+    def changes(self):
+        """Return what is not as it was, over what had been tuned before."""
+        after = {name: variable.value.numpy() for name, variable in named(self.base).items()}
+        changed = {
+            name: value for name, value in after.items() if not np.array_equal(value, self.before[name])
+        }
+        return (self.recipe.network.weights.changes or {}) | changed
+
+    def pixels(self, batches, epoch=None):
+        """Yield (rows, uint8 images), decoded in threads one batch ahead; augmented in training."""
+        ahead = deque()
+        for rows in batches:
+            ahead.append((rows, [self.pool.submit(self.load, row, epoch) for row in rows]))
+            if len(ahead) > 1:
+                yield self.collect(*ahead.popleft())
+        while ahead:
+            yield self.collect(*ahead.popleft())
+
+    def collect(self, rows, futures):
+        images = [future.result() for future in futures]
+        failures = [
+            (row, self.items[row], str(image))
+            for row, image in zip(rows, images, strict=True)
+            if isinstance(image, ImageError)
+        ]
+        if failures:
+            raise_for(failures)
+        return rows, np.stack(images)
+
+    def load(self, row, epoch):
+        """Return an image's pixels, or the error."""
+        frame, kinds = self.recipe.frame, self.kinds if epoch is not None else ()
+        try:
+            pixels = decode(read(self.items[row]), wide(frame, kinds), self.recipe.value_range)[0]
+        except ImageError as exc:
+            return exc
+        return augment(pixels, frame.size, kinds, self.plan.draw(epoch or 0, 2, row))
