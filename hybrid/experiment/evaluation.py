@@ -1,0 +1,104 @@
+"""A fitted model and labelled images in; scores with intervals, a line a class and the confusions out."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+
+import numpy as np
+
+from hybrid.datasets.labelled import read_labelled
+from hybrid.statistics.scores import summary
+
+
+def evaluate(model, frame) -> dict:
+    """Score a model on images that it has not seen.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted on images, such as `Outcome.model` or what :func:`hybrid.load` returns.
+    frame : DataFrame, path or "sample"
+        Labelled images. Those whose label the model does not know are left out, counted and named.
+
+    Returns
+    -------
+    dict
+        ``images``; ``scores`` as name -> mean, low and high; ``classes``, a list of label, images, precision,
+        recall and f1; ``confusion``, its ``counts`` with a row a true label and a column a predicted one in
+        the order of its ``labels``; ``unknown``, a count for each unknown label; ``warnings``.
+
+    Examples
+    --------
+    >>> from hybrid import build_pipeline, load_sample
+    >>> sample = load_sample(n_per_class=6)
+    >>> model = build_pipeline("logistic", backbone="tiny").fit(sample["image"], sample["label"])
+    >>> evaluate(model, sample)["scores"]["accuracy"]["mean"]
+    1.0
+    """
+    data = read_labelled(frame)
+    labels = np.array([str(label) for label in model.classes_.tolist()])
+    y = np.array([str(label) for label in data.y.tolist()])
+    known = np.isin(y, labels)
+    if not known.any():
+        raise ValueError(
+            f"Got the labels {some(y)}, but the model knows only {some(labels)}.{meant(y, labels)} "
+            "Rename the labels, or name the right column."
+        )
+    images = [image for image, ok in zip(data.images, known, strict=True) if ok]
+    probabilities = model.predict_proba(images) if hasattr(model, "predict_proba") else None
+    predicted = (
+        model.predict(images) if probabilities is None else model.classes_[probabilities.argmax(axis=1)]
+    )
+    predicted = np.array([str(label) for label in predicted.tolist()])
+    unknown = Counter(y[~known].tolist())
+    notes = []
+    if unknown:
+        notes.append(
+            f"Left out {unknown.total()} images with labels that the model does not know: {some(y[~known])}."
+            f"{meant(y[~known], labels)}"
+        )
+    return assess(y[known], predicted, probabilities, labels) | {"unknown": dict(unknown), "warnings": notes}
+
+
+def assess(y, predicted, probabilities, labels) -> dict:
+    """Compare predictions with the truth."""
+    rows = [(np.arange(0), np.arange(len(y)))]
+    scores = summary(y, None if probabilities is None else [probabilities], [predicted], rows, labels)
+    place = {label: i for i, label in enumerate(labels.tolist())}
+    counts = np.zeros((len(labels), len(labels)), int)
+    np.add.at(counts, ([place[one] for one in y.tolist()], [place[one] for one in predicted.tolist()]), 1)
+    hits, true, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    table = [
+        {
+            "label": label,
+            "images": int(true[i]),
+            "precision": share(hits[i], called[i]),
+            "recall": share(hits[i], true[i]),
+            "f1": share(2 * hits[i], true[i] + called[i]),
+        }
+        for i, label in enumerate(labels.tolist())
+    ]
+    confusion = {"labels": labels.tolist(), "counts": counts.tolist()}
+    return {"images": len(y), "scores": scores, "classes": table, "confusion": confusion}
+
+
+def share(part, whole) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def some(labels, limit=5) -> str:
+    """Name a few labels and count the others."""
+    names = list(dict.fromkeys(labels.tolist()))
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(repr, names[:limit])) + more
+
+
+def meant(labels, known) -> str:
+    """Suggest the known label that the first unknown one resembles."""
+    plain = {label.strip().casefold(): label for label in known.tolist()}
+    for label in dict.fromkeys(labels.tolist()):
+        near = difflib.get_close_matches(label.strip().casefold(), plain, n=1)
+        if near:
+            return f" Is {label!r} meant to be {plain[near[0]]!r}?"
+    return ""

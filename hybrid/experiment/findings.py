@@ -1,0 +1,183 @@
+"""What a check found: one record, the lines that are printed of it, and the clean list that is written."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hybrid.datasets.labelled import Labelled
+from hybrid.experiment.outcome import jsonable
+from hybrid.images import name
+from hybrid.images.source import URL
+
+LISTED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is wrong with labelled images; rows are numbered from 0."""
+
+    data: Labelled = field(repr=False)
+    classes: dict  # label -> images that can be read
+    unreadable: tuple[tuple[int, object, str], ...]  # row, image, reason
+    exact: tuple[np.ndarray, ...]  # rows of the same content
+    near: tuple[np.ndarray, ...]  # rows of near duplicates
+    few: dict  # label -> images, of the classes that have fewer than 10
+    sizes: tuple[tuple[int, int, int, str], ...]  # row, width, height, what is odd
+    doubtful: tuple[tuple[int, object, float], ...]  # row, likelier label, its probability
+    passes: int  # images that went through the network
+
+    @property
+    def across(self) -> tuple[np.ndarray, ...]:
+        """Groups of exact or near duplicates that have several labels."""
+        return tuple(rows for rows in (*self.exact, *self.near) if len(np.unique(self.data.y[rows])) > 1)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not any((self.unreadable, self.exact, self.near, self.few, self.sizes, self.doubtful))
+
+    def lines(self) -> list[str]:
+        """Return what was found, a line each."""
+        n, y = len(self.data), self.data.y
+        found = [
+            (
+                self.unreadable,
+                "image of {n} cannot be read",
+                "images of {n} cannot be read",
+                self.show_unreadable,
+            ),
+            (self.exact, "group of identical images", "groups of identical images", self.show_group),
+            (self.near, "group of near duplicates", "groups of near duplicates", self.show_group),
+            (self.across, "of them has several labels", "of them have several labels", self.show_labels),
+            (
+                list(self.few.items()),
+                "class has few images",
+                "classes have few images",
+                "{0[0]!r} {0[1]}".format,
+            ),
+            (self.sizes, "image has an unusual size", "images have an unusual size", self.show_size),
+            (self.doubtful, "label may be mixed up", "labels may be mixed up", self.show_doubt),
+        ]
+        lines = [
+            f"{len(items)} {(one if len(items) == 1 else many).format(n=n)}: {some(items, show)}."
+            for items, one, many, show in found
+            if items
+        ]
+        return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
+
+    def show_row(self, row) -> str:
+        item = self.data.images[row]
+        return name(item) if isinstance(item, str | os.PathLike) else f"row {row}"
+
+    def show_unreadable(self, failure) -> str:
+        row, _, reason = failure
+        return f"{self.show_row(row)} ({reason})"
+
+    def show_group(self, rows) -> str:
+        shown = [self.show_row(row) for row in rows[:LISTED].tolist()]
+        return " = ".join(shown + ["..."] * (len(rows) > LISTED))
+
+    def show_labels(self, rows) -> str:
+        shown = [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows[:LISTED].tolist()]
+        return " and ".join(shown)
+
+    def show_size(self, finding) -> str:
+        row, width, height, what = finding
+        return f"{self.show_row(row)} {width} x {height} ({what})"
+
+    def show_doubt(self, finding) -> str:
+        row, other, probability = finding
+        label = self.data.y[row].item()
+        return f"{self.show_row(row)} is {label!r}, looks like {other!r} ({probability:.2f})"
+
+    def to_json(self) -> dict:
+        """Return what `hybrid check --json` prints."""
+        rows = lambda groups: [list(map(int, group)) for group in groups]  # noqa: E731
+        y = self.data.y
+        return jsonable(
+            {
+                "ok": self.ok,
+                "images": len(self.data),
+                "classes": self.classes,
+                "unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable],
+                "identical": rows(self.exact),
+                "near_duplicates": rows(self.near),
+                "across_labels": rows(self.across),
+                "few": self.few,
+                "sizes": [{"row": r, "width": w, "height": h, "what": what} for r, w, h, what in self.sizes],
+                "doubtful": [
+                    {
+                        "row": r,
+                        "image": self.show_row(r),
+                        "label": y[r],
+                        "looks_like": label,
+                        "probability": p,
+                    }
+                    for r, label, p in self.doubtful
+                ],
+            }
+        )
+
+    def removed(self) -> dict[int, str]:
+        """Return the rows that a clean list leaves out, and why; doubts are left to you."""
+        gone = {row: "cannot be read" for row, _, _ in self.unreadable}
+        for rows in self.exact:
+            if len(np.unique(self.data.y[rows])) > 1:
+                gone |= dict.fromkeys(rows.tolist(), "the same image has several labels")
+            else:
+                gone |= dict.fromkeys(rows[1:].tolist(), "the same image is listed before")
+        return gone
+
+    def fix(self, path) -> dict[int, str]:
+        """Write a clean list, which :func:`hybrid.datasets.load_table` reads; images are left as they are.
+
+        Parameters
+        ----------
+        path : path
+            A new ``.csv`` file.
+
+        Returns
+        -------
+        dict of int to str
+            The rows that were left out, and why: unreadable images, copies of an image listed before, and
+            images listed with several labels. What else was found is for you to judge, and stays.
+        """
+        path, gone = Path(path).expanduser(), self.removed()
+        kept = [row for row in range(len(self.data)) if row not in gone]
+        strange = [row for row in kept if not isinstance(self.data.images[row], str | os.PathLike)]
+        if strange:
+            got = f"Got {name(self.data.images[strange[0]])} in row {strange[0]}"
+            raise ValueError(f"{got}, but a list can hold paths only. Save the images first.")
+        if not kept:
+            raise ValueError("Nothing is left for a clean list: no image can be read.")
+        if path.suffix.lower() != ".csv" or path.exists():
+            raise ValueError(f"Got {str(path)!r}, but expected a new file that ends in .csv.")
+        data = self.data
+        columns = {"label": data.y, "group": data.groups, "weight": data.weights, "split": data.split}
+        columns = {key: column for key, column in columns.items() if column is not None}
+        with path.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", *columns])
+            for row in kept:
+                image = listed(os.fspath(self.data.images[row]), path.parent.resolve())
+                writer.writerow([image, *(column[row] for column in columns.values())])
+        return gone
+
+
+def listed(image, folder) -> str:
+    """Return a path from the list's folder where the image lies below it, or else in full."""
+    if URL.match(image):
+        return image
+    full = Path(os.path.abspath(image))
+    return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
+
+
+def some(items, show) -> str:
+    """Show a few items and count the others."""
+    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return "; ".join(map(show, items[:LISTED])) + more

@@ -1,0 +1,148 @@
+"""Labelled images and a config in; what training will cost out, from two batches that are run to see."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from joblib import cpu_count
+
+from hybrid.config import read_config
+from hybrid.datasets.labelled import read_labelled
+from hybrid.experiment.candidates import inner_folds, read_candidates
+from hybrid.experiment.matrices import compute
+from hybrid.experiment.prepare import LIKENESS, featurizer
+from hybrid.images import ImageError, digest, read
+from hybrid.recipe import read_recipe
+from hybrid.store import open_store
+
+# How many images are looked up in the store; of more, the share is estimated.
+LOOKED_UP = 512
+THUMBNAIL = 32 * 32 * 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment will cost, before it begins."""
+
+    images: int
+    backbone: str
+    passes: int  # images still to go through the network
+    seconds: float  # for these
+    fits: int  # models to fit
+    memory: int  # bytes for features and thumbnails
+    disk: int  # bytes that the store will grow by
+
+    def __str__(self):
+        passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
+        about = f", about {duration(self.seconds)}" if self.passes else ""
+        megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
+        return "\n".join(
+            [
+                f"{self.images} images, {passes}{about}",
+                f"{self.fits} models to fit",
+                f"{megabytes[0]} of memory for features, {megabytes[1]} of disk in the store",
+            ]
+        )
+
+    def to_json(self) -> dict:
+        """Return what a program would read."""
+        return asdict(self)
+
+
+def plan(frame, config=None, *, store="auto") -> Plan:
+    """Find out what training will cost.
+
+    Two batches of images that are not in the store go through the network and stay there; one is timed.
+
+    Parameters
+    ----------
+    frame : DataFrame, path or "sample"
+        Labelled images.
+    config : path, dict, Config or None, default=None
+    store : "auto", path, FeatureStore or None, default="auto"
+
+    Returns
+    -------
+    Plan
+        Print it for a few lines.
+
+    Examples
+    --------
+    >>> print(plan("sample", {"features": {"backbone": "tiny", "layers": "last"}}, store=None))
+    240 images, 240 of them to go through tiny, about ... s
+    209 models to fit
+    1 MB of memory for features, 0 MB of disk in the store
+    """
+    config = read_config(config)
+    images, candidates = read_labelled(frame).images, read_candidates(config)
+    settings = dict.fromkeys([*(candidate.setting for candidate in candidates), LIKENESS])
+    featurizers = [featurizer(config, setting, store) for setting in settings]
+    recipes = [read_recipe(one.get_params(deep=False)) for one in featurizers]
+    together = recipes[0].join(recipes[1:])
+    sample = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), LOOKED_UP)).astype(int)]
+    absent = missing(sample, together, store)
+    run, rate = probe(absent, featurizers, config.features.batch_size)
+    # What the probe ran is in the store by now, if there is one.
+    passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
+    parts = config.cv.folds * config.cv.repeats
+    searched = len(candidates) * inner_folds(config) * (parts + 1) if len(candidates) > 1 else 0
+    return Plan(
+        images=len(images),
+        backbone=config.features.backbone,
+        passes=passes,
+        seconds=rate * passes,
+        fits=searched + parts + 1,
+        memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
+        disk=4 * passes * sum(together.widths()) if store is not None else 0,
+    )
+
+
+def missing(items, recipe, store) -> list:
+    """Return the images whose features are not in the store; what cannot be read is not among them."""
+    kept = open_store(store)
+    if kept is None:
+        return items
+    files = [i for i, item in enumerate(items) if isinstance(item, str | os.PathLike)]
+    digests = dict(zip(files, kept.known([items[i] for i in files]), strict=True))
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        unknown = [i for i in range(len(items)) if digests.get(i) is None]
+        digests |= zip(unknown, pool.map(lambda i: content(items[i], recipe), unknown), strict=True)
+    places = [i for i in range(len(items)) if digests[i] is not None]
+    found = np.ones(len(places), bool)
+    for part in recipe.parts:
+        found &= kept.get(recipe.text(part), [digests[i] for i in places], recipe.width(part), count=False)[1]
+    return [items[i] for i, there in zip(places, found, strict=True) if not there]
+
+
+def content(item, recipe) -> bytes | None:
+    try:
+        return digest(read(item), recipe.value_range)
+    except ImageError:
+        return None
+
+
+def probe(items, featurizers, batch_size) -> tuple[int, float]:
+    """Run two batches; return how many images these were, and the seconds an image of the second one took."""
+    rate = 0.0
+    first, second = items[:batch_size], items[batch_size : 2 * batch_size]
+    for batch in (first, second):
+        if batch:
+            start = time.perf_counter()
+            compute(batch, featurizers)
+            rate = (time.perf_counter() - start) / len(batch)
+    return len(first) + len(second), rate
+
+
+def duration(seconds) -> str:
+    """Name a time in the unit that fits it.
+
+    Examples
+    --------
+    >>> duration(42), duration(5400)
+    ('42 s', '90 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

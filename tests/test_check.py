@@ -1,0 +1,153 @@
+"""Faults are planted; the check must find them, and the clean list must leave the right ones out."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hybrid import load_folder
+from hybrid.datasets import load_table
+from hybrid.experiment.check import check
+from tests.test_experiment import COLOURS, LABELS, coloured, picture
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of 12 pictures a class."""
+    for i, row in coloured(12, seed=3).iterrows():
+        (tmp_path / "data" / row["label"]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row["image"]).resize((48, 40)).save(tmp_path / "data" / row["label"] / f"{i:02}.png")
+    return tmp_path / "data"
+
+
+def found(folder):
+    return check(load_folder(folder), backbone="tiny", threshold=0.99)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(folder):
+    findings = found(folder)
+    assert findings.ok
+    assert findings.lines() == ["Nothing is wrong with 36 images of 3 classes."]
+    assert findings.removed() == {}
+
+
+def test_every_unreadable_file_is_named(folder):
+    (folder / "red" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (folder / "blue" / "empty.png").write_bytes(b"")
+    findings = found(folder)
+    assert len(findings.unreadable) == 2
+    line = findings.lines()[0]
+    assert line.startswith("2 images of 38 cannot be read: ")
+    assert "broken.jpg" in line
+    assert "empty file" in line
+
+
+def test_identical_and_near_duplicates_are_told_apart(folder):
+    (folder / "red" / "copy.png").write_bytes((folder / "red" / "00.png").read_bytes())
+    Image.open(folder / "green" / "13.png").save(folder / "green" / "again.jpg", quality=60)
+    findings = found(folder)
+    names = [[findings.show_row(row).rpartition("/")[2] for row in rows] for rows in findings.exact]
+    assert names == [["00.png'", "copy.png'"]]
+    names = [{findings.show_row(row).rpartition("/")[2] for row in rows} for rows in findings.near]
+    assert {"13.png'", "again.jpg'"} in names
+    assert not findings.across
+
+
+def test_one_image_under_two_labels_is_suspicious(folder):
+    (folder / "blue" / "copy.png").write_bytes((folder / "red" / "00.png").read_bytes())
+    findings = found(folder)
+    assert len(findings.across) == 1
+    assert "is 'blue' and" in " ".join(findings.lines())
+    assert set(findings.removed().values()) == {"the same image has several labels"}
+
+
+def test_mixed_up_labels_are_found():
+    table = coloured(40, seed=6, noise=60)
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(table), 6, replace=False)
+    others = {"red": "green", "green": "blue", "blue": "red"}
+    table.loc[wrong, "label"] = table.loc[wrong, "label"].map(others)
+    findings = check(table, backbone="tiny", threshold=0.999)
+    doubted = {row for row, _, _ in findings.doubtful}
+    assert len(doubted & set(wrong.tolist())) >= 5
+    assert len(doubted - set(wrong.tolist())) <= 2
+    assert "may be mixed up" in findings.lines()[-1]
+
+
+def test_small_classes_and_one_image_are_no_obstacle(folder):
+    (folder / "rare").mkdir()
+    Image.new("RGB", (48, 40), "yellow").save(folder / "rare" / "one.png")
+    findings = found(folder)
+    assert findings.few == {"rare": 1}
+    assert "'rare' 1" in " ".join(findings.lines())
+
+
+def test_odd_sizes_are_told(folder):
+    rng = np.random.default_rng(8)
+    for name, size in (("huge", (480, 400)), ("thin", (140, 32)), ("speck", (20, 20))):
+        Image.fromarray(picture(COLOURS["red"], rng)).resize(size).save(folder / "red" / f"{name}.png")
+    sizes = {
+        found(folder).data.images[row].rpartition("/")[2]: what for row, _, _, what in found(folder).sizes
+    }
+    assert sizes == {"huge.png": "large", "thin.png": "long", "speck.png": "under 32 pixels"}
+
+
+def test_the_clean_list_leaves_out_what_is_surely_wrong_and_touches_no_image(folder):
+    (folder / "red" / "broken.jpg").write_bytes(b"nothing")
+    (folder / "red" / "copy.png").write_bytes((folder / "red" / "00.png").read_bytes())
+    (folder / "blue" / "lie.png").write_bytes((folder / "green" / "13.png").read_bytes())
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    findings = found(folder)
+    gone = findings.fix(folder / "clean.csv")
+    assert len(gone) == 4
+    table = load_table(folder / "clean.csv")
+    assert len(table) == 39 - 4
+    assert found_again(table).removed() == {}
+    assert (folder / "clean.csv").read_text().splitlines()[1] == "blue/24.png,blue"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def found_again(table):
+    return check(table, backbone="tiny", threshold=0.99)
+
+
+def test_the_clean_list_keeps_labels_groups_weights_and_splits(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, label in enumerate(LABELS):
+        path = tmp_path / f'{i}, "a" ё.png'
+        Image.fromarray(picture(rng.integers(0, 256, 3), rng)).resize((40, 40)).save(path)
+        rows.append((str(path), label, f"p,{i}", 0.5 * i, "train"))
+    table = pd.DataFrame(rows, columns=["image", "label", "group", "weight", "split"])
+    check(table, backbone="tiny", threshold=1.0).fix(tmp_path / "clean.csv")
+    clean = load_table(tmp_path / "clean.csv")
+    for column in ("label", "group", "split", "weight"):
+        assert clean[column].tolist() == table[column].tolist()
+
+
+def test_a_list_is_never_written_over_a_file_or_of_images_without_a_path(folder, tmp_path):
+    (tmp_path / "mine.csv").write_text("precious")
+    with pytest.raises(ValueError, match="expected a new file"):
+        found(folder).fix(tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "precious"
+    with pytest.raises(ValueError, match="paths only"):
+        check(coloured(2), backbone="tiny").fix(tmp_path / "new.csv")
+
+
+def test_images_that_are_all_unreadable_are_findings_not_an_error(tmp_path):
+    table = pd.DataFrame({"image": [str(tmp_path / "a.png"), str(tmp_path / "b.png")], "label": ["x", "y"]})
+    findings = check(table, backbone="tiny")
+    assert len(findings.unreadable) == 2
+    with pytest.raises(ValueError, match="Nothing is left"):
+        findings.fix(tmp_path / "clean.csv")
+
+
+def test_what_is_printed_is_plain_json(folder):
+    (folder / "red" / "broken.jpg").write_bytes(b"nothing")
+    (folder / "red" / "copy.png").write_bytes((folder / "red" / "00.png").read_bytes())
+    printed = json.loads(json.dumps(found(folder).to_json(), allow_nan=False))
+    assert printed["ok"] is False
+    assert printed["unreadable"][0]["reason"]
+    assert len(printed["identical"][0]) == 2
