@@ -1,0 +1,146 @@
+"""Golden probes: a few drawn images; what a model made of them when it was saved, and now.
+
+Features are compared as closely as their precision allows. Outputs are computed from the features that were
+saved, so that a difference in them is the classical part's alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.metadata
+import json
+from functools import cache
+
+import numpy as np
+
+from hybrid.datasets.sample import draw
+from hybrid.embed import embed
+from hybrid.featurizer import ResNetFeaturizer
+from hybrid.images import decode
+from hybrid.images.frame import Frame
+from hybrid.recipe import read_recipe
+
+# The largest distance of a feature vector to the saved one, in its lengths.
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "int8": 0.5}
+OUTPUT_TOLERANCE = 1e-4
+METHODS = ("predict_proba", "decision_function", "predict", "transform")
+PACKAGES = ("hybrid-features", "numpy", "scikit-learn", "skops", "pillow", "openvino", "tensorflow", "keras")
+
+
+class Replay(ResNetFeaturizer):
+    """A featurizer whose features are known."""
+
+    def transform(self, X):
+        return self._features
+
+
+@cache
+def images() -> list[np.ndarray]:
+    """Draw the probes: upright, wide, square and small, so that every way of resizing shows."""
+    sizes = {"bricks": (160, 120), "star": (120, 160), "waves": (160, 160), "rings": (48, 64)}
+    return [
+        draw(name, np.random.default_rng(i), max(size))[: size[0], : size[1]]
+        for i, (name, size) in enumerate(sizes.items())
+    ]
+
+
+def record(model, featurizers) -> dict:
+    """Return what a model makes of the probes; without outputs, where it wants more than images."""
+    features = [features_of(one) for one in featurizers]
+    try:
+        outputs = outputs_of(model, featurizers, features)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        outputs = None
+    return {"features": features, "pixels": [pixels_of(one) for one in featurizers], "outputs": outputs}
+
+
+def features_of(featurizer) -> np.ndarray:
+    """Compute the features anew, past the store."""
+    return embed(images(), recipe_of(featurizer), None, batch_size=featurizer.batch_size)
+
+
+def pixels_of(featurizer) -> str:
+    """Digest the pixels that the network sees."""
+    frame: Frame = recipe_of(featurizer).frame
+    return hashlib.sha256(b"".join(decode(image, frame).tobytes() for image in images())).hexdigest()
+
+
+def outputs_of(model, featurizers, features) -> np.ndarray:
+    """Compute the outputs from known features."""
+    replays = {id(one): replay(one, values) for one, values in zip(featurizers, features, strict=True)}
+    model = copy.deepcopy(model, replays)
+    method = next(name for name in METHODS if hasattr(model, name))
+    return np.asarray(getattr(model, method)(images()))
+
+
+def replay(featurizer, features) -> Replay:
+    twin = copy.copy(featurizer)
+    twin.__class__, twin._features = Replay, features
+    return twin
+
+
+def recipe_of(featurizer):
+    return read_recipe(featurizer.get_params(deep=False))
+
+
+def describe(featurizer) -> dict:
+    """Return everything that determines a featurizer's vectors."""
+    recipe = recipe_of(featurizer)
+    return json.loads(recipe.scope) | {"parts": [list(part) for part in recipe.parts]}
+
+
+def versions() -> dict[str, str]:
+    return {name: version for name in PACKAGES if (version := installed(name))}
+
+
+def installed(name) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def moved(model, featurizers, probes, manifest) -> tuple[str, str, str] | None:
+    """Say what a model does now, what was expected, and what may be why; None if nothing moved."""
+    packages = newer(manifest["versions"])
+    for one, recipe, features, pixels in zip(
+        featurizers, manifest["recipes"], probes["features"], probes["pixels"], strict=True
+    ):
+        now = describe(one)
+        tolerance = max(TOLERANCE[which["precision"]] for which in (now, recipe))
+        distance = drift(features_of(one), features)
+        if not distance <= tolerance:
+            changed = [key for key in now if key != "fingerprint" and recipe.get(key) != now[key]]
+            reasons = [f"{key} {recipe.get(key)!r} -> {now[key]!r}" for key in changed]
+            reasons += ["the resized pixels"] * (pixels_of(one) != pixels)
+            found = f"the features of the probe images moved by {distance:.2g} of their length"
+            expected = f"up to {tolerance:g} at {now['precision']}"
+            return found, expected, ", ".join(reasons + packages) or "the network itself"
+    outputs = probes["outputs"]
+    if outputs is not None and not same(outputs_of(model, featurizers, probes["features"]), outputs):
+        found = "other outputs for the same features"
+        return found, f"those of the probe images to {OUTPUT_TOLERANCE:g}", ", ".join(packages) or "the model"
+    return None
+
+
+def drift(now, before) -> float:
+    """Return the largest distance of two vectors, in lengths of the one before."""
+    if now.shape != before.shape:
+        return float("inf")
+    lengths = np.linalg.norm(before, axis=1)
+    distances = np.linalg.norm(now.astype(np.float64) - before, axis=1)
+    return float((distances / np.where(lengths > 0, lengths, 1)).max())
+
+
+def same(now, before) -> bool:
+    if now.shape != before.shape or before.dtype.kind not in "fiub":
+        return np.array_equal(now, before)
+    return np.allclose(now, before, rtol=OUTPUT_TOLERANCE, atol=OUTPUT_TOLERANCE, equal_nan=True)
+
+
+def newer(before) -> list[str]:
+    """List the packages whose versions changed."""
+    now = versions()
+    changed = [name for name in PACKAGES if before.get(name) != now.get(name)]
+    return [f"{name} {before.get(name)} -> {now.get(name)}" for name in changed]

@@ -1,0 +1,135 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import cross_val_predict
+from sklearn.svm import SVC
+
+import hybrid
+from hybrid import build_pipeline, bundle, load_sample, save
+from hybrid.predict import predict, spare_pandas
+from hybrid.statistics.neighbours import remember
+from hybrid.statistics.sets import conformity
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_sample(6)
+
+
+@pytest.fixture(scope="module")
+def path(sample, tmp_path_factory):
+    """A bundle with all that `hybrid train` puts into it."""
+    X, y = sample["image"], sample["label"]
+    model = build_pipeline("logistic", backbone="tiny").fit(X, y)
+    features = model[0].transform(X)
+    probabilities = cross_val_predict(model[1:], features, y, cv=3, method="predict_proba")
+    extras = {
+        "conformity": conformity(y, probabilities, model.classes_),
+        "memory": remember(features),
+        "images": [f"{i}.jpg" for i in range(len(X))],
+        "labels": y.tolist(),
+    }
+    return save(model, tmp_path_factory.mktemp("predict") / "model.hybrid", extras=extras)
+
+
+def test_a_record_an_image(path, sample):
+    records = predict(path, sample["image"][:3])
+    model = bundle.load(path)
+    assert [record["label"] for record in records] == model.predict(sample["image"][:3]).tolist()
+    for record, row in zip(records, model.predict_proba(sample["image"][:3]), strict=True):
+        assert record["probability"] == pytest.approx(record["probabilities"][record["label"]])
+        assert list(record["probabilities"].values()) == pytest.approx(row.tolist())
+        assert record["none of these"] is False
+    assert json.loads(json.dumps(records)) == records
+
+
+def test_sets_hold_the_label_and_grow_with_the_coverage(path, sample):
+    narrow, wide = (predict(path, sample["image"][:20], sets=coverage) for coverage in (0.5, 0.99))
+    for a, b in zip(narrow, wide, strict=True):
+        assert a["label"] in a["set"]
+        assert set(a["set"]) <= set(b["set"])
+    assert sum(len(record["set"]) for record in narrow) < sum(len(record["set"]) for record in wide)
+
+
+def test_neighbours_are_training_images(path, sample):
+    (record,) = predict(str(path), sample["image"][:1], neighbours=2)
+    first, second = record["neighbours"]
+    assert first == {"image": "0.jpg", "label": "bricks", "distance": pytest.approx(0, abs=1e-5)}
+    assert first["distance"] <= second["distance"]
+
+
+def test_an_image_like_no_other_is_none_of_these(path):
+    black = np.zeros((32, 32, 3), np.uint8)
+    assert predict(path, [black])[0]["none of these"] is True
+
+
+def test_images_are_named_by_their_paths(path, sample, tmp_path):
+    file = tmp_path / "a b.png"
+    Image.fromarray(sample["image"][0]).save(file)
+    records = predict(path, [str(file), sample["image"][1]])
+    assert records[0]["image"] == str(file)
+    assert "array" in records[1]["image"]
+
+
+def test_a_model_in_memory_predicts_too(sample):
+    X, y = sample["image"], sample["label"]
+    plain = build_pipeline(SVC(), backbone="tiny").fit(X, y)
+    assert predict(plain, X[:1]) == [{"image": "array (128, 128, 3) uint8 0", "label": "bricks"}]
+    nested = CalibratedClassifierCV(build_pipeline(SVC(), backbone="tiny"), cv=2).fit(X.tolist(), y)
+    assert predict(nested, X[:1])[0]["label"] == nested.predict(X[:1].tolist())[0]
+
+
+def test_what_the_bundle_does_not_hold_is_said(sample):
+    model = build_pipeline("logistic", backbone="tiny").fit(sample["image"], sample["label"])
+    with pytest.raises(ValueError, match=r"sets=0.9, but this model was saved without what sets stand on"):
+        predict(model, sample["image"][:1], sets=0.9)
+    with pytest.raises(
+        ValueError, match="neighbours=3, but this model was saved without its training images"
+    ):
+        predict(model, sample["image"][:1], neighbours=3)
+
+
+def test_a_bad_bundle_is_named_once(tmp_path):
+    (tmp_path / "a.hybrid").write_bytes(b"no zip")
+    with pytest.raises(bundle.BundleError, match=r"a.hybrid.*damaged"):
+        predict(tmp_path / "a.hybrid", ["a.jpg"])
+
+
+def test_pandas_that_is_there_stays():
+    import pandas
+
+    spare_pandas()
+    assert sys.modules["pandas"] is pandas
+
+
+COMMAND = """
+import sys
+sys.argv = {argv!r}
+from hybrid.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("tensorflow", "keras", "pandas") if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_the_command_imports_neither_tensorflow_nor_pandas(path, sample, tmp_path):
+    file = str(tmp_path / "a.png")
+    Image.fromarray(sample["image"][0]).save(file)
+    argv = ["hybrid", "predict", str(path), file, "--json", "--sets", "0.9", "--neighbours", "1"]
+    environment = os.environ | {"HYBRID_STORE": str(tmp_path / "home")}
+    environment["PYTHONPATH"] = str(Path(hybrid.__path__[0]).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(argv=argv)],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert json.loads(done.stdout)[0]["label"] == "bricks"
