@@ -1,0 +1,323 @@
+"""`hybrid ...`: each command calls one function of the package and prints what it returns.
+
+Results go to stdout, errors and progress to stderr. The exit status is 0, 1 (the data are bad) or 2 (the call
+is wrong).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hybrid.show import prediction, show, show_outcome, show_record, show_scores, write_csv
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Deep features for scikit-learn."
+)
+store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, check it, empty it.")
+app.add_typer(store_app, name="store")
+
+Data = Annotated[
+    str, typer.Argument(help="A folder with a sub-folder a class, a CSV or Parquet table, or 'sample'.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a value: svm.C=10.", metavar="KEY=VALUE")
+]
+BackboneName = Annotated[
+    str | None, typer.Option(help="A name from `hybrid backbones`, or a network's file.")
+]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="File with the key that signs the bundle.")]
+Model = Annotated[Path, typer.Argument(help="A bundle that `hybrid train` wrote.")]
+ImageColumn = Annotated[str | None, typer.Option("--image", help="The table's column of image paths.")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="The table's column of labels.")]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
+]
+WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
+
+
+def main():
+    """Run the command line; an error of the data becomes one line and exit status 1."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError, ImportError) as exc:
+        print(f"hybrid: {exc}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command(epilog="Examples: hybrid demo | hybrid demo --json")
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the bundle goes.")] = Path("demo.hybrid"),
+    as_json: Json = False,
+):
+    """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
+    from hybrid.demo import demo
+
+    printed(demo(out, note=note, verbose=watched()), as_json)
+
+
+@app.command(epilog="Examples: hybrid check photos/ | hybrid check table.csv --fix clean.csv")
+def check(
+    data: Data,
+    fix: Annotated[Path | None, typer.Option(help="Write a clean list; the images stay as they are.")] = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    backbone: BackboneName = "efficientnet_lite0",
+    as_json: Json = False,
+):
+    """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
+    from hybrid.experiment.check import check
+
+    frame = read(data, image=image, label=label, group=group)
+    findings = check(frame, backbone=backbone, verbose=watched())
+    print(json.dumps(findings.to_json()) if as_json else "\n".join(findings.lines()))
+    if fix:
+        note(f"left out {len(findings.fix(fix))} of {len(frame)} images in {fix}")
+    elif not findings.ok:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples: hybrid train photos/ -o model.hybrid "
+    "| hybrid train table.csv --config configs/svm.toml --set svm.C=10"
+)
+def train(
+    data: Data,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where the bundle goes.")] = None,
+    config: Annotated[Path | None, typer.Option(help="An experiment file; see configs/.")] = None,
+    settings: Settings = None,
+    backbone: BackboneName = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    weight: WeightColumn = None,
+    include_network: Annotated[bool, typer.Option(help="Put the network into the bundle.")] = True,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Fit the best of the config's models and score it honestly."""
+    from hybrid.bundle import save
+    from hybrid.experiment import train
+    from hybrid.experiment.plan import plan
+
+    frame, chosen = (
+        read(data, image=image, label=label, group=group, weight=weight),
+        configured(config, settings, backbone),
+    )
+    note(plan(frame, chosen))
+    outcome = train(frame, chosen, verbose=watched())
+    if out:
+        extras, scores = outcome.extras(), outcome.scores
+        save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
+        note(f"saved {out}")
+    printed(outcome.to_json(), as_json)
+
+
+@app.command(
+    epilog="Examples: hybrid evaluate model.hybrid photos/ | hybrid evaluate model.hybrid test.csv --json"
+)
+def evaluate(
+    model: Model,
+    data: Data,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Score a model on images that it was not trained on."""
+    from hybrid.bundle import load
+    from hybrid.experiment.evaluation import evaluate
+
+    result = evaluate(load(model, key), read(data, image=image, label=label))
+    if as_json:
+        print(json.dumps(result))
+    else:
+        show_scores(result["scores"])
+        show(result["classes"])
+
+
+@app.command(
+    epilog="Examples: hybrid predict model.hybrid a.jpg b.jpg "
+    "| hybrid predict model.hybrid photos/*.jpg --csv out.csv --sets 0.9"
+)
+def predict(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(help="Image files.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the predictions into this file.")] = None,
+    sets: Annotated[
+        float | None, typer.Option(help="Give sets that hold the right class this often: 0.9.")
+    ] = None,
+    neighbours: Annotated[int, typer.Option(help="Show the most similar training images.")] = 0,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Predict the class of images."""
+    from hybrid.predict import predict, spare_pandas
+
+    spare_pandas()
+    records = predict(model, images, sets=sets, neighbours=neighbours, key=key)
+    if csv:
+        write_csv(records, csv)
+    if as_json:
+        print(json.dumps(records))
+    elif not csv:
+        for record in records:
+            print(*prediction(record), sep="\t")
+
+
+@app.command(
+    epilog="Examples: hybrid compare photos/ --config configs/svm.toml --config configs/logistic.toml "
+    "| hybrid compare sample --config configs/svm.toml --config configs/layers.toml --json"
+)
+def compare(
+    data: Data,
+    config: Annotated[list[Path], typer.Option(help="An experiment file; give two or more.")],
+    settings: Settings = None,
+    backbone: BackboneName = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    group: GroupColumn = None,
+    weight: WeightColumn = None,
+    as_json: Json = False,
+):
+    """Score several experiments on the same folds and test their differences."""
+    from hybrid.experiment.compare import compare
+
+    frame = read(data, image=image, label=label, group=group, weight=weight)
+    configs = {path.stem: configured(path, settings, backbone) for path in config}
+    result = compare(frame, configs, verbose=watched())
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        show(result.table())
+        show(list(result.tests))
+
+
+@app.command(
+    epilog="Examples: hybrid featurize photos/ -o features.parquet "
+    "| hybrid featurize table.csv -o features.csv --layers stage4"
+)
+def featurize(
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .parquet or .csv file.")],
+    backbone: BackboneName = "efficientnet_lite0",
+    layers: Annotated[list[str] | None, typer.Option(help="A layer or stage; may be repeated.")] = None,
+    pooling: Annotated[
+        list[str] | None, typer.Option(help="avg, max, gem or flatten; may be repeated.")
+    ] = None,
+    image: ImageColumn = None,
+    label: LabelColumn = None,
+    as_json: Json = False,
+):
+    """Write the features of all images into a table: path, label, named columns."""
+    from hybrid.featurizer import ResNetFeaturizer
+    from hybrid.table import write_features
+
+    frame = read(data, image=image, label=label)
+    featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
+    show_record(write_features(frame, out, featurizer, verbose=watched()), as_json)
+
+
+@app.command(epilog="Examples: hybrid label photo.jpg | hybrid label *.jpg --top 3 --json")
+def label(
+    images: Annotated[list[str], typer.Argument(help="Image files.")],
+    backbone: BackboneName = "efficientnet_lite0",
+    top: Annotated[int, typer.Option(min=1, help="How many names an image.")] = 5,
+    as_json: Json = False,
+):
+    """Name what is in photographs, by ImageNet's 1000 classes."""
+    from hybrid.label import label
+
+    names = dict(zip(images, label(images, backbone, top=top), strict=True))
+    if as_json:
+        print(json.dumps(names))
+        return
+    for image, found in names.items():
+        print(image)
+        for name, probability in found:
+            print(f"  {probability:.3f}  {name}")
+
+
+@app.command(epilog="Examples: hybrid backbones | hybrid backbones --json")
+def backbones(as_json: Json = False):
+    """List the networks: size, width, parameters, licence, and whether their weights are at hand."""
+    from hybrid.backbones import backbones
+
+    rows = json.loads(backbones().to_json(orient="records"))
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show(rows, {"parameters": ","})
+
+
+@store_app.command(
+    epilog="Examples: hybrid store info | HYBRID_STORE=/data/features hybrid store info --json"
+)
+def info(as_json: Json = False):
+    """Show where the store is, what it holds and how often it was asked."""
+    from hybrid.store import FeatureStore
+
+    show_record(FeatureStore().stats(), as_json)
+
+
+@store_app.command(epilog="Examples: hybrid store verify | hybrid store verify --json")
+def verify(as_json: Json = False):
+    """Check every row against its checksum and remove damaged ones."""
+    from hybrid.store import FeatureStore
+
+    found = FeatureStore().verify()
+    show_record(found, as_json)
+    if found["damaged"]:
+        raise typer.Exit(1)
+
+
+@store_app.command(epilog="Examples: hybrid store clear | hybrid store clear --backbone resnet50")
+def clear(
+    backbone: Annotated[str | None, typer.Option(help="Only the features of this network.")] = None,
+    as_json: Json = False,
+):
+    """Remove features; they are computed again when they are asked for."""
+    from hybrid.store import FeatureStore
+
+    show_record({"removed": FeatureStore().clear(backbone=backbone)}, as_json)
+
+
+def read(data, **columns):
+    """Read the images that a command was pointed at."""
+    from hybrid.datasets import load_images
+
+    return load_images(data, **columns)
+
+
+def configured(path, settings, backbone):
+    """Read an experiment file with what the command line overrides."""
+    from hybrid.config import read_config
+
+    return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
+
+
+def watched() -> int:
+    """Whether somebody watches the progress bars."""
+    return int(sys.stderr.isatty())
+
+
+def note(text):
+    print(text, file=sys.stderr)
+
+
+def printed(outcome, as_json):
+    """Print what training found."""
+    if as_json:
+        print(json.dumps(outcome))
+    else:
+        show_outcome(outcome)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The built-in sample in; the whole way out: check, search, scores beside baselines, a bundle, one prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = {
+    "features": {"layers": [["stage4"], ["last"]]},
+    "model": {"kind": "svm"},
+    "svm": {"C": [10.0, 1.0]},
+}
+
+
+def demo(out, backbone="efficientnet_lite0", note=lambda text: None, verbose=0) -> dict:
+    """Go the whole way on the built-in sample.
+
+    Parameters
+    ----------
+    out : path
+        Where the bundle goes.
+    backbone : str, default="efficientnet_lite0"
+    note : callable
+        Called with a line before each step.
+    verbose : int, default=0
+        1 shows progress bars.
+
+    Returns
+    -------
+    found : dict
+        What :meth:`Outcome.to_json` holds, and "prediction", that of one image read from a file.
+    """
+    from PIL import Image
+
+    from hybrid.bundle import save
+    from hybrid.datasets.sample import load_sample
+    from hybrid.experiment import train
+    from hybrid.experiment.check import check
+    from hybrid.predict import predict
+
+    sample = load_sample()
+    note(f"{len(sample)} drawn images of {sample['label'].nunique()} classes")
+    note("\n".join(check(sample, backbone=backbone, verbose=verbose).lines()))
+    config = CONFIG | {"features": CONFIG["features"] | {"backbone": backbone}}
+    outcome = train(sample, config, verbose=verbose)
+    save(outcome.model, out, include_network=True, scores=outcome.scores, extras=outcome.extras())
+    photo = Path(out).with_suffix(".png")
+    Image.fromarray(load_sample(1, seed=1)["image"][0]).save(photo)
+    note(f"saved {out} and {photo}; now: hybrid predict {out} {photo} --neighbours 3")
+    return outcome.to_json() | {"prediction": predict(out, [str(photo)])[0]}

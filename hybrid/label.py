@@ -1,0 +1,40 @@
+"""Photographs in, the names of what ImageNet's 1000 classes see in them out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hybrid.featurizer import ResNetFeaturizer
+
+
+def label(images, backbone="efficientnet_lite0", weights="imagenet", top=5, store="auto", verbose=0):
+    """Name what is in each image, by a network with its head on.
+
+    Parameters
+    ----------
+    images : list of images
+    backbone : str, default="efficientnet_lite0"
+        A network with classes of its own; see :func:`hybrid.backbones`.
+    weights : "imagenet" or path, default="imagenet"
+    top : int, default=5
+        How many names an image.
+    store, verbose : as in :class:`ResNetFeaturizer`
+
+    Returns
+    -------
+    names : list of list of (str, float)
+        The likeliest classes of each image and their probabilities, best first; none for an image that
+        cannot be read, of which a warning tells.
+    """
+    if top < 1:
+        raise ValueError(f"Got top={top!r}, but expected a positive integer.")
+    featurizer = ResNetFeaturizer(
+        backbone, weights, layers="predictions", store=store, on_error="nan", verbose=verbose
+    )
+    rows = featurizer.fit_transform(images)
+    classes = featurizer.get_feature_names_out()
+    best = np.argsort(-rows, axis=1, kind="stable")[:, :top]
+    return [
+        [] if np.isnan(row).any() else [(str(classes[i]), float(row[i])) for i in order]
+        for row, order in zip(rows, best, strict=True)
+    ]

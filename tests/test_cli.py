@@ -1,0 +1,181 @@
+"""The real command, in a process of its own: what it prints, writes and exits with."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hybrid import load_sample
+
+TINY = ["--set", "features.backbone=tiny", "--set", "curve.on=false"]
+
+
+def hybrid(*arguments, **options):
+    command = [sys.executable, "-m", "hybrid.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of pictures: three classes whose names are awkward."""
+    folder = tmp_path_factory.mktemp("photos")
+    sample = load_sample(12)
+    names = {"bricks": "two words, and a comma", "star": "Stern ★ 星", "waves": 'quo"tes'}
+    for old, new in names.items():
+        (folder / new).mkdir()
+        for i, pixels in enumerate(sample[sample["label"] == old]["image"]):
+            Image.fromarray(pixels).save(folder / new / f"{i:02} photo.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(photos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.hybrid"
+    result = hybrid("train", photos, *TINY, "-o", path, "--json")
+    assert result.returncode == 0, result.stderr
+    return path, json.loads(result.stdout)
+
+
+def test_training_prints_scores_with_intervals_and_writes_a_bundle(model):
+    path, printed = model
+    accuracy = printed["scores"]["accuracy"]
+    assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
+    assert {"majority", "raw_pixels"} <= set(printed["baselines"])
+    assert path.stat().st_size > 0
+
+
+def test_a_second_training_runs_no_network(photos, model):
+    assert json.loads(hybrid("train", photos, *TINY, "--json").stdout)["passes"] == 0
+
+
+def test_prediction_prints_a_line_an_image_and_writes_csv(model, photos, tmp_path):
+    images = sorted(photos.glob("*/*.png"))[:5]
+    lines = hybrid("predict", model[0], *images, "--neighbours", 1).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [str(image) for image in images]
+    assert hybrid("predict", model[0], *images, "--csv", tmp_path / "out.csv", "--sets", 0.9).returncode == 0
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["label"] for row in rows} <= {image.parent.name for image in photos.glob("*/*.png")}
+    assert all(json.loads(row["set"]) for row in rows)
+
+
+def test_evaluation_scores_other_images(model, photos):
+    result = json.loads(hybrid("evaluate", model[0], photos, "--json").stdout)
+    assert result["scores"]["accuracy"]["mean"] > 0.9
+    assert "accuracy" in hybrid("evaluate", model[0], photos).stdout
+
+
+def test_comparison_prints_one_table_with_tests(photos, tmp_path):
+    for name in ("svm", "logistic"):
+        text = f'[model]\nkind = "{name}"\n[features]\nbackbone = "tiny"\nlayers = "last"\n'
+        (tmp_path / f"{name}.toml").write_text(text)
+    configs = ["--config", tmp_path / "svm.toml", "--config", tmp_path / "logistic.toml"]
+    result = hybrid("compare", photos, *configs, "--json")
+    assert result.returncode == 0, result.stderr
+    assert {"svm", "logistic"} <= set(json.dumps(json.loads(result.stdout)).replace('"', " ").split())
+    assert "svm" in hybrid("compare", photos, *configs).stdout
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_features_are_written_with_path_label_and_names(photos, tmp_path, suffix):
+    out = tmp_path / f"features{suffix}"
+    result = hybrid("featurize", photos, "-o", out, "--backbone", "tiny", "--json")
+    assert json.loads(result.stdout)["features"] == 64
+    table = pd.read_parquet(out) if suffix == ".parquet" else pd.read_csv(out)
+    assert list(table.columns[:3]) == ["path", "label", "last_avg_0"]
+    assert len(table) == 36
+    assert np.isfinite(table.filter(like="last_avg")).all(axis=None)
+    assert [file.name for file in tmp_path.iterdir()] == [out.name]
+
+
+def test_check_names_what_is_planted(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    first, second, third = sorted(folder.glob("*/*.png"))[:3]
+    shutil.copy(first, folder / "lonely.png")
+    (folder / "alone").mkdir()
+    (folder / "lonely.png").rename(folder / "alone" / "copy.png")
+    second.write_bytes(b"no image")
+    result = hybrid("check", folder, "--backbone", "tiny", "--fix", tmp_path / "clean.csv")
+    assert result.returncode == 0, result.stderr
+    assert all(text in result.stdout for text in (second.name, "copy.png", "alone"))
+    assert str(second) not in (tmp_path / "clean.csv").read_text()
+    assert second.read_bytes() == b"no image"
+    assert third.exists()
+    again = hybrid("check", folder, "--backbone", "tiny", "--json")
+    assert again.returncode == 1
+    assert [bad["image"] for bad in json.loads(again.stdout)["unreadable"]] == [repr(str(second))]
+
+
+def test_label_works_out_of_the_box(photographs):
+    tench = next(photographs.glob("imagenet_200/n01440764_tench/*"))
+    names = json.loads(hybrid("label", tench, "--top", 2, "--json").stdout)
+    assert names[str(tench)][0][0] == "tench"
+
+
+def test_backbones_are_listed():
+    rows = json.loads(hybrid("backbones", "--json").stdout)
+    assert {"tiny", "resnet50", "efficientnet_lite0"} <= {row["name"] for row in rows}
+    assert "resnet50" in hybrid("backbones").stdout
+
+
+def test_the_store_is_shown_checked_and_emptied(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_STORE", str(tmp_path))
+    program = "import numpy, hybrid; hybrid.ResNetFeaturizer('tiny').fit_transform(numpy.eye(8)[None] > 0)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert json.loads(hybrid("store", "info", "--json").stdout)["rows"] == 1
+    assert json.loads(hybrid("store", "verify", "--json").stdout)["damaged"] == 0
+    assert json.loads(hybrid("store", "clear", "--backbone", "resnet50", "--json").stdout)["removed"] == 0
+    assert json.loads(hybrid("store", "clear", "--json").stdout)["removed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "hint"),
+    [
+        (["nothing"], 2, "No such command"),
+        (["train"], 2, "Missing argument"),
+        (["train", "absent/"], 1, "absent"),
+        (["train", "sample", "--set", "svm.Z=1"], 1, "svm.C"),
+        (["train", "sample", "--config", "absent.toml"], 1, "absent.toml"),
+        (["predict", "absent.hybrid", "a.jpg"], 1, "absent.hybrid"),
+        (["featurize", "sample", "-o", "features.xls"], 1, ".parquet"),
+    ],
+)
+def test_a_wrong_call_exits_with_2_and_bad_data_with_1(call, status, hint):
+    result = hybrid(*call)
+    assert result.returncode == status
+    assert hint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    result = hybrid("train", tmp_path)
+    assert result.returncode == 1
+    assert str(tmp_path) in result.stderr
+
+
+def test_interrupting_leaves_no_half_file(photos, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "hybrid.cli",
+        "train",
+        str(photos),
+        *TINY,
+        "-o",
+        str(tmp_path / "m.hybrid"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 or (tmp_path / "m.hybrid").exists()
+    assert {file.name for file in tmp_path.iterdir()} <= {"m.hybrid"}
+    assert hybrid("store", "verify").returncode == 0
