@@ -10,13 +10,14 @@ import time
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import numpy as np
 
-from hybrid.engines import threads
+from hybrid.engines import open_engine, threads
+from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.images import ImageError, decode, digest, raise_for, read
 
 # Images whose digests are looked up and claimed together.
@@ -24,6 +25,7 @@ CHUNK = 256
 # Encoded images up to this size are kept between hashing and decoding; larger ones are read again.
 SMALL = 1 << 18
 POLL_SECONDS = 0.05
+CALIBRATION_IMAGES = 128
 
 
 @dataclass(eq=False)
@@ -235,6 +237,21 @@ def run(items, recipe, store, sink, *, batch_size=32, on_error="raise", verbose=
         if on_error == "raise":
             raise
         warnings.warn(f"{len(task.failures)} rows are NaN. {exc}", RuntimeWarning, stacklevel=4)
+
+
+def calibrate(items, recipe):
+    """Set the scales of an eight-bit network by the first images that can be read."""
+    pixels = []
+    for item in islice(items, CALIBRATION_IMAGES):
+        with suppress(ImageError):
+            pixels.append(decode(read(item), recipe.frame, recipe.value_range)[:1])
+    if not pixels:
+        raise ImageError(
+            "Precision 'int8' needs images to set its scales by, but none of the first can be read."
+        )
+    images = np.concatenate(pixels)
+    open_engine(recipe.network, recipe.parts, recipe.engine, recipe.precision, images)
+    make_usual(recipe.network, calibration_digest(images))
 
 
 @contextmanager

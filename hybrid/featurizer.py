@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from hybrid.embed import embed
+from hybrid.embed import calibrate, embed
 from hybrid.images import as_items
 from hybrid.networks import class_names
 from hybrid.recipe import read_recipe
@@ -23,7 +23,8 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str or path, default="resnet50"
-        A name from :func:`hybrid.backbones`, a ``.keras`` file or a SavedModel folder.
+        A name from :func:`hybrid.backbones`; a ``.keras``, ``.onnx`` or OpenVINO ``.xml`` file; a SavedModel
+        folder (to load it is to run its graph: trusted ones only); or a "kaggle:..." handle.
     weights : "imagenet", None or path, default="imagenet"
         None is a random network and needs `seed`; a path is a weights file.
     layers : str or list of str, default="last"
@@ -42,7 +43,8 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
     engine : "auto", "tensorflow", "openvino" or "tiny", default="auto"
         "auto" is the fastest one installed.
     precision : "auto", "float32", "bfloat16" or "int8", default="auto"
-        "auto" is bfloat16 where the processor has it, else float32. See `drift_`.
+        "auto" is bfloat16 where the processor has it, else float32. "int8" needs the extra of that name;
+        the first images that this machine fits it on set its scales for good. See `drift_`.
     batch_size : int, default=32
         Images that are decoded and stored together.
     store : "auto", path, FeatureStore or None, default="auto"
@@ -126,6 +128,8 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
         """
         as_items(X)
         recipe = read_recipe(self.get_params(deep=False))
+        if recipe.precision == "int8" and recipe.calibration is None:
+            calibrate(as_items(X), recipe)
         open_store(self.store)
         self.fingerprint_ = recipe.network.fingerprint
         self._source = self._names_network()

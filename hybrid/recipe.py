@@ -9,6 +9,7 @@ from numbers import Integral, Real
 
 from hybrid.backbones import find
 from hybrid.engines import choose, open_engine
+from hybrid.engines.int8 import usual_calibration
 from hybrid.images import Frame
 from hybrid.networks import Network, locate, needs_head
 
@@ -29,6 +30,7 @@ class Recipe:
     engine: str
     precision: str
     value_range: tuple[float, float] | None = None
+    calibration: str | None = None
 
     @cached_property
     def scope(self) -> str:
@@ -47,6 +49,7 @@ class Recipe:
                 "value_range": self.value_range,
                 "engine": self.engine,
                 "precision": self.precision,
+                "calibration": self.calibration,
             },
             sort_keys=True,
         )
@@ -76,7 +79,7 @@ class Recipe:
 
     def open(self):
         """Return the engine that runs this recipe."""
-        return open_engine(self.network, self.parts, self.engine, self.precision)
+        return open_engine(self.network, self.parts, self.engine, self.precision, self.calibration)
 
     def join(self, others) -> Recipe:
         """This recipe with the parts of others that share its forward pass."""
@@ -96,7 +99,9 @@ def read_recipe(params) -> Recipe:
         (layer, pooling) for layer in layers for pooling in ((None,) if layer == "predictions" else poolings)
     ]
     frame = Frame(size, params["resize"], record.margin, record.interpolation, params["views"])
-    return Recipe(network, frame, tuple(parts), engine, precision, read_range(params["value_range"]))
+    value_range = read_range(params["value_range"])
+    calibration = usual_calibration(network) if precision == "int8" else None
+    return Recipe(network, frame, tuple(parts), engine, precision, value_range, calibration)
 
 
 def check_plain(params):

@@ -125,7 +125,8 @@ class Request:
             raise ValueError(
                 "Got store=None, but prefetch needs a store to put features in. Pass store='auto'."
             )
-        object.__setattr__(self, "recipe", read_recipe(self.featurizer.get_params(deep=False)))
+        fitted = clone(self.featurizer).fit(self.X)
+        object.__setattr__(self, "recipe", read_recipe(fitted.get_params(deep=False)))
 
     @property
     def group(self):

@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -249,3 +250,16 @@ def test_weights_that_changed_under_the_same_name_are_refused(images):
     featurizer.fingerprint_ = "0" * 32
     with pytest.raises(ValueError, match="changed since fit"):
         featurizer.transform(images)
+
+
+@pytest.mark.skipif(not find_spec("nncf"), reason="the int8 extra is not installed")
+def test_eight_bits_are_calibrated_once_by_the_first_images(images, monkeypatch, tmp_path):
+    monkeypatch.setenv("HYBRID_STORE", str(tmp_path))
+    params = {"backbone": "mobilenet", "weights": None, "seed": 0, "image_size": 32, "engine": "openvino"}
+    first = ResNetFeaturizer(**params, precision="int8").fit(images)
+    rows = first.transform(images)
+    exact = ResNetFeaturizer(**params, precision="float32").fit_transform(images)
+    assert not np.array_equal(rows, exact)
+    assert 0.5 < first.drift_ < 1
+    again = ResNetFeaturizer(**params, precision="int8", store=None).fit(images[::-1])
+    assert np.array_equal(again.transform(images), rows)

@@ -71,10 +71,9 @@ def load(record, size):
     try:
         outputs = keras.layers.Lambda(outputs_of)(inputs)
     except (TypeError, ValueError, NotImplementedError) as exc:
-        reason = str(exc.__context__ or exc).strip().splitlines()[0]
         raise ValueError(
-            f"{str(record.path)!r} does not take images of size {size}: {reason:.300}. Write the size that it takes "
-            f"in {str(record.description)!r}, or leave out image_size."
+            f"{str(record.path)!r} cannot be called with images (n, {size[0]}, {size[1]}, 3) alone. Write the size "
+            f"that it takes in {str(record.description)!r}, or export it with the signature 'serving_default'."
         ) from exc
     asked = record.last.layer if record.last else None
     last = last_and_others(dict.fromkeys(sorted(outputs)), asked, record.description)[0].layer

@@ -169,7 +169,7 @@ def check_sources(featurizers, templates, include_network):
 
 def write_networks(featurizers, recipes, folder) -> dict:
     """Write each network once, with the layers that all its featurizers read; return what they are."""
-    from hybrid.engines.bundled import write
+    from hybrid.bundle.converted import write
 
     parts, networks = {}, {}
     for one in featurizers:

@@ -1,29 +1,10 @@
-"""Converted networks and bundles: one, cut down to the layers asked for, goes in and comes out again."""
+"""A network that lies in a bundle in; its OpenVINO model out."""
 
 from __future__ import annotations
 
 from hybrid.archive import refusal
 from hybrid.backbones import bundled
 from hybrid.manifest import read_manifest, read_part
-
-
-def write(network, parts, path) -> dict:
-    """Write the network with the layers of these parts to `path` and its .bin; return its description."""
-    from hybrid.engines import choose, threads
-    from hybrid.engines.graph import canonical, kept_layers
-    from hybrid.engines.openvino import exact, sources
-
-    choose(network, "openvino", "float32")
-    known = kept_layers(network, parts)
-    model = exact(network, known, threads())
-    import openvino
-
-    maps = dict(zip(known, sources(model.outputs), strict=True))
-    wanted = {canonical(network.backbone, layer) for layer, _ in parts}
-    layers = sorted(wanted, key=lambda layer: (layer == "predictions", layer == "last", layer))
-    outputs = [maps[layer] for layer in layers]
-    openvino.save_model(openvino.Model(outputs, model.get_parameters()), path, compress_to_fp16=False)
-    return bundled.describe(network, layers, [output.partial_shape[-1].get_length() for output in outputs])
 
 
 def read(core, network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 import numpy as np
@@ -15,6 +16,26 @@ def calibration_digest(calibration) -> str | None:
         return calibration
     images = np.ascontiguousarray(calibration)
     return hashlib.sha256(repr((images.shape, images.dtype.str)).encode() + images.tobytes()).hexdigest()[:16]
+
+
+def usual_calibration(network) -> str | None:
+    """Return the digest of the images that this machine first calibrated the network by."""
+    try:
+        return usual_file(network).read_text()
+    except OSError:
+        return None
+
+
+def make_usual(network, digest):
+    """Make a calibration the network's usual one, so that all clones and processes share its features."""
+    with contextlib.suppress(OSError):
+        converted.make_folder()
+        with open(usual_file(network), "x", encoding="ascii") as file:
+            file.write(digest)
+
+
+def usual_file(network):
+    return converted.networks_folder() / f"{converted.identity(network, 'int8')}.calibration"
 
 
 def calibrated(core, network, layers, calibration, load_exact):

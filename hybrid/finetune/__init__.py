@@ -36,7 +36,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     backbone : str or path, default="resnet50"
-        A name from :func:`hybrid.backbones`, a ``.keras`` file or a SavedModel folder.
+        As in :class:`ResNetFeaturizer`.
     weights : "imagenet", None or path, default="imagenet"
         None is a random network and needs `seed`; a path is a weights file.
     hidden : tuple of int, default=(128,)
