@@ -215,7 +215,7 @@ def _build(network):
     module = efficientnet_lite if record.package else keras_applications
     import keras
 
-    from hybrid.fill import fill
+    from hybrid.networks.fill import fill
 
     model = module.build(record, network.size, network.top)
     fill(model, record, network.weights, network.top)

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 
 from hybrid.backbones import efficientnet_lite
-from hybrid.torch_file import read_torch
+from hybrid.networks.torch_file import read_torch
 
 
 def fill(model, record, weights, top) -> None:
