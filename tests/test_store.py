@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from stores import RECIPE, WIDTH, check, child, digests, in_child, needs_fork, put, vectors
 
-from hybrid import database, rows
-from hybrid.store import FeatureStore, open_store, read_limit
+from hybrid.store import FeatureStore, database, open_store, read_limit, rows
 
 OTHER = '{"backbone": "resnet50", "layer": "last"}'
 NOW = time.time()

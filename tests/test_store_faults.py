@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 from stores import check, child, digests, in_child, needs_fork, put, vectors
 
-from hybrid import database
-from hybrid.store import FeatureStore
+from hybrid.store import FeatureStore, database
 
 pytestmark = needs_fork
 BATCH = 16
@@ -648,7 +647,7 @@ def test_an_interrupted_put_leaves_nothing_half_done(folder):
 
 def test_a_file_system_without_locks_grants_every_claim(folder, monkeypatch):
     store = FeatureStore(folder)
-    monkeypatch.setattr("hybrid.leases._lock", fail_with(OSError(37, "No locks")))
+    monkeypatch.setattr("hybrid.store.leases._lock", fail_with(OSError(37, "No locks")))
     with pytest.warns(RuntimeWarning, match="No locks"):
         assert store.claim("scope", digests([1, 2])).all()
     store.release("scope", digests([1, 2]))

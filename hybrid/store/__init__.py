@@ -1,7 +1,7 @@
 """The feature store: (content of an image, recipe) -> vector, in one SQLite file for all processes.
 
 `put` fills it, `get` reads it; a row that is not there, or not as it was written, is a miss.
-Whatever befalls the file, nothing that computing stands on raises: see `hybrid.database`. SQLite's locks and
+Whatever befalls the file, nothing that computing stands on raises: see `hybrid.store.database`. SQLite's locks and
 shared memory bind the processes of one machine only: on network file systems, keep one store a host.
 """
 
@@ -21,9 +21,9 @@ from sqlite3 import Connection
 
 import numpy as np
 
-from hybrid.database import database
 from hybrid.home import home
-from hybrid.rows import (
+from hybrid.store.database import database
+from hybrid.store.rows import (
     CHUNK,
     SCHEMA,
     STORED,

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hybrid.leases import Leases
+from hybrid.store.leases import Leases
 
 PATIENCE = 30.0
 IMPATIENCE = 0.1  # for closing, and once a wait of PATIENCE has been in vain
