@@ -97,7 +97,10 @@ def train(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
-    include_network: Annotated[bool, typer.Option(help="Put the network into the bundle.")] = True,
+    include_network: Annotated[
+        bool | None,
+        typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
+    ] = None,
     key: KeyFile = None,
     as_json: Json = False,
 ):
@@ -114,6 +117,8 @@ def train(
     outcome = train(frame, chosen, verbose=watched())
     if out:
         extras, scores = outcome.extras(), outcome.scores
+        if include_network is None:
+            include_network = is_portable(chosen)
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
     printed(outcome.to_json(), as_json)
@@ -300,6 +305,13 @@ def configured(path, settings, backbone):
     from hybrid.config import read_config
 
     return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
+
+
+def is_portable(config) -> bool:
+    """Whether a config's network can go into a bundle: converted, and not tuned."""
+    from hybrid.engines import installed
+
+    return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
 
 
 def watched() -> int:

@@ -56,7 +56,8 @@ Scaler = Literal["standard", "l2", "none"]
 Kernel = Literal["rbf", "linear"]
 Kernels = Annotated[tuple[Kernel, ...], BeforeValidator(as_values), AfterValidator(different)]
 Settings = Annotated[tuple[tuple[str, ...], ...], BeforeValidator(as_settings), AfterValidator(different)]
-Weights = Annotated[str | None, BeforeValidator(lambda name: None if name == "none" else name)]
+Absent = BeforeValidator(lambda name: None if name == "none" else name)
+Weights = Annotated[str | None, Absent]
 
 
 class Section(BaseModel):
@@ -108,7 +109,7 @@ class Finetune(Section):
     dropout: float = Field(0.3, ge=0, lt=1)
     epochs: int = Field(50, ge=0)
     learning_rate: Number = 0.001
-    unfreeze: str | int | None = None
+    unfreeze: Annotated[str | int | None, Absent] = None
     tuning_epochs: int = Field(10, ge=1)
     tuning_rate: Number = 0.0001
     label_smoothing: float = Field(0.0, ge=0, lt=1)

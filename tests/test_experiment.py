@@ -12,6 +12,7 @@ from hybrid import FeatureStore, load_sample
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
 from hybrid.experiment import train
+from hybrid.experiment.compare import compare
 from hybrid.experiment.evaluation import evaluate
 from hybrid.images import ImageError
 
@@ -342,3 +343,17 @@ def test_a_config_record_is_taken_as_it_is(table):
     config = read_config(QUICK)
     assert train(table, config).config is not None
     assert train(table, config).config == config
+
+
+@pytest.mark.parametrize("store", ["auto", None])
+def test_a_head_is_trained_and_compared_like_any_model(table, store):
+    head = quick(model={"kind": "finetune"}, finetune={"epochs": 20}, curve={"on": True})
+    outcome = train(table, head, store=store)
+    assert outcome.best == {"model": "finetune", "backbone": "tiny"}
+    assert outcome.scores["accuracy"]["mean"] > 0.8
+    images = list(table["image"])
+    assert (outcome.model.predict(images) == table["label"]).mean() > 0.9
+    assert set(outcome.extras()) == {"conformity"}
+    result = compare(table, {"head": head, "logistic": QUICK}, store=store)
+    assert {row["model"] for row in result.table()} == {"head", "logistic"}
+    assert len(result.tests) == 1
