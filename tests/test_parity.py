@@ -10,7 +10,7 @@ from hybrid.networks import headless, layer_outputs, locate
 
 RTOL = 1e-4
 ENGINES = ("openvino", "tensorflow")
-SLOW = ("inceptionresnetv2", "nasnetmobile")
+SLOW = ("densenet121", "inceptionresnetv2", "nasnetmobile")
 # The smallest network of each family, its module in keras.applications, and a small size that it takes.
 NETWORKS = {
     "convnexttiny": ("convnext", 64),
