@@ -16,9 +16,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybrid.networks import torch_file
 from hybrid.backbones import WeightsFile, find
-from hybrid.networks import headless
+from hybrid.networks import headless, torch_file
 from hybrid.networks import locate as locate_network
 from hybrid.networks.torch_file import MAGIC, VERSION, read_torch
 from hybrid.weights import at_hand, file_digest, keras_folders, locate
