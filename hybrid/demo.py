@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CONFIG = {
-    "features": {"layers": [["stage4"], ["last"]]},
-    "model": {"kind": "svm"},
-    "svm": {"C": [10.0, 1.0]},
-}
+CONFIG = {"features": {"layers": "last"}, "model": {"kind": "svm"}, "svm": {"C": [10, 1]}}
 
 
 def demo(out, backbone="efficientnet_lite0", note=lambda text: None, verbose=0) -> dict:

@@ -63,6 +63,8 @@ def show_outcome(outcome):
         print(outcome["curve"]["sentence"])
     for warning in outcome["warnings"]:
         print("warning:", warning)
+    if "prediction" in outcome:
+        print(*prediction(outcome["prediction"]), sep="\t")
 
 
 def prediction(record) -> list[str]:

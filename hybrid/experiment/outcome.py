@@ -55,7 +55,10 @@ class Outcome:
         found = {"conformity": conformity(self.validation.y[rows], probabilities, classes)}
         if self.features is not None and len(np.unique(self.groups)) > 1:
             found["memory"] = remember(self.features, self.groups)
-            found["images"] = [str(one) if isinstance(one, str | os.PathLike) else "" for one in self.images]
+            found["images"] = [
+                str(one) if isinstance(one, str | os.PathLike) else f"training image {number}"
+                for number, one in enumerate(self.images)
+            ]
             found["labels"] = self.labels.tolist()
         return found
 
