@@ -16,7 +16,10 @@ import typer
 from hybrid.show import prediction, show, show_outcome, show_record, show_scores, write_csv
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Deep features for scikit-learn."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Deep features for scikit-learn.",
 )
 store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, check it, empty it.")
 app.add_typer(store_app, name="store")
