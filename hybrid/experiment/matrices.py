@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from sklearn.base import clone
 
 from hybrid.embed import Pass, progress
 from hybrid.featurizer import ResNetFeaturizer
@@ -53,10 +54,9 @@ def compute(X, featurizers: Sequence[ResNetFeaturizer], verbose: int = 0) -> Mat
     ([(10, 64), (10, 64)], 10)
     """
     items = as_items(X)
-    recipes = [read_recipe(featurizer.get_params(deep=False)) for featurizer in featurizers]
+    recipes = [read_recipe(clone(one).fit(X).get_params(deep=False)) for one in featurizers]
     keys = [
-        (recipe.scope, recipe.value_range, str(featurizer.store))
-        for recipe, featurizer in zip(recipes, featurizers, strict=True)
+        (recipe.scope, str(featurizer.store)) for recipe, featurizer in zip(recipes, featurizers, strict=True)
     ]
     filled, digests, failures, passes = {}, [None] * len(items), {}, 0
     for key in dict.fromkeys(keys):
