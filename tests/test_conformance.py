@@ -1,12 +1,10 @@
-"""scikit-learn's own checks, on a featurizer that is fed rows as tiny images."""
+"""scikit-learn's own checks, on a featurizer that is fed rows as tiny images: it passes them all."""
 
 import numpy as np
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
 from hybrid import ResNetFeaturizer
-
-EXPECTED = {}
 
 
 class RowFeaturizer(ResNetFeaturizer):
@@ -31,9 +29,6 @@ class RowFeaturizer(ResNetFeaturizer):
         return tags
 
 
-@parametrize_with_checks(
-    [RowFeaturizer(backbone="tiny", store=None, image_size=16)],
-    expected_failed_checks=lambda estimator: EXPECTED,
-)
+@parametrize_with_checks([RowFeaturizer(backbone="tiny", store=None, image_size=16)])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
