@@ -1,4 +1,4 @@
-"""What every test stands on: a store of its own, a quiet TensorFlow, the real photographs where they are."""
+"""What tests stand on: a quiet TensorFlow, and the real photographs where they are."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,6 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_home(tmp_path_factory):
-    """No test reads or writes the user's store; converted networks are shared within one run."""
-    folder = tmp_path_factory.mktemp("home")
-    before = os.environ.get("HYBRID_STORE")
-    os.environ["HYBRID_STORE"] = str(folder)
-    yield folder
-    if before is None:
-        os.environ.pop("HYBRID_STORE", None)
-    else:
-        os.environ["HYBRID_STORE"] = before
 
 
 @pytest.fixture(scope="session")

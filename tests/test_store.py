@@ -464,4 +464,4 @@ def test_a_file_of_a_later_hybrid_is_left_alone(store):
 def test_one_handle_on_a_file_in_a_process(store):
     again = FeatureStore(store.path)
     assert again._database is store._database
-    assert database.database(store._database.path, (), 0) is store._database
+    assert database.open_database(store._database.path, (), 0) is store._database

@@ -22,7 +22,7 @@ from sqlite3 import Connection
 import numpy as np
 
 from hybrid.home import home
-from hybrid.store.database import database
+from hybrid.store.database import open_database
 from hybrid.store.rows import (
     CHUNK,
     SCHEMA,
@@ -77,7 +77,7 @@ class Run:
     """What this process has counted and read in one folder; every FeatureStore on the folder shares it."""
 
     def __init__(self, folder: Path):
-        self.database = database(folder / "features.sqlite", SCHEMA, VERSION)
+        self.database = open_database(folder / "features.sqlite", SCHEMA, VERSION)
         self.begin()
 
     def begin(self) -> None:

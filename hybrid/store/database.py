@@ -249,7 +249,7 @@ class Database:
             warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
-def database(path: Path, schema: Sequence[str], version: int) -> Database:
+def open_database(path: Path, schema: Sequence[str], version: int) -> Database:
     """Return this process's one handle on a file."""
     with _registry:
         if path not in _databases:
