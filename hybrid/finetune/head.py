@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 from hybrid.finetune.course import cosine, follow
 
 MOMENTUM, SPREAD, EPSILON = 0.9, 0.999, 1e-7
+# Of the usual feature's spread: a network has features that hardly vary, whose noise would drown the others.
+LEAST_SCALE = 0.1
 
 
 @dataclass
@@ -46,12 +48,11 @@ def draw_head(width, hidden, n_classes, rng) -> Head:
 
 
 def standardise(head, features):
-    """Have the head standardise by these features; one that never varies is only centred."""
+    """Have the head standardise by these features; those that hardly vary are not blown up."""
     scale = features.std(axis=0)
-    head.mean, head.scale = (
-        features.mean(axis=0),
-        np.where(scale > 1e-6 * (1 + scale.max()), scale, np.float32(1)),
-    )
+    varying = scale[scale > 0]
+    floor = LEAST_SCALE * np.median(varying) if len(varying) else 1
+    head.mean, head.scale = features.mean(axis=0), np.maximum(scale, np.float32(floor))
 
 
 def train_head(head, features, task, plan) -> list[dict]:
