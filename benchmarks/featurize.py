@@ -156,8 +156,9 @@ def first_vector(weights, paths, rounds):
 
 
 def memory(weights, photos, n):
-    peaks = [
-        int(subprocess.check_output([sys.executable, "-c", MEMORY, weights, str(photos), str(count)]))
-        for count in (500, n)
-    ]
-    print(f"peak memory for {n} images: {peaks[1] - peaks[0]} MB above that for 500 (ResNet50 at 32 px)")
+    def peak(count):
+        program = [sys.executable, "-c", MEMORY, weights, str(photos), str(count)]
+        return int(subprocess.check_output(program, stderr=subprocess.DEVNULL))
+
+    peak(1)  # converts the network, which takes TensorFlow
+    print(f"peak memory for {n} images: {peak(n) - peak(500)} MB above that for 500 (ResNet50 at 32 px)")

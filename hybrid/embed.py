@@ -19,6 +19,7 @@ import numpy as np
 from hybrid.engines import open_engine, threads
 from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.images import ImageError, decode, digest, raise_for, read
+from hybrid.store.memory import states
 
 # Images whose digests are looked up and claimed together.
 CHUNK = 256
@@ -208,6 +209,9 @@ class Pass:
 
 def embed(items, recipe, store, *, batch_size=32, on_error="raise", verbose=0) -> np.ndarray:
     """Return the features of images, one float32 row each."""
+    files = None if store is None else states(items)
+    if files and (known := store.recall(recipe, files)) is not None:
+        return known
     matrix = None
 
     def sink(jobs, vectors):
@@ -218,25 +222,36 @@ def embed(items, recipe, store, *, batch_size=32, on_error="raise", verbose=0) -
         source = np.repeat(np.arange(len(jobs)), [len(job.positions) for job in jobs])
         matrix[list(chain.from_iterable(job.positions for job in jobs))] = rows[source]
 
-    run(items, recipe, store, sink, batch_size=batch_size, on_error=on_error, verbose=verbose)
-    return np.full((len(items), sum(recipe.widths())), np.nan, np.float32) if matrix is None else matrix
+    failures = run(items, recipe, store, sink, batch_size=batch_size, on_error=on_error, verbose=verbose)
+    if matrix is None:
+        return np.full((len(items), sum(recipe.widths())), np.nan, np.float32)
+    if files and not failures:
+        store.memory.keep(recipe, files, matrix)
+    return matrix
 
 
-def run(items, recipe, store, sink, *, batch_size=32, on_error="raise", verbose=0):
-    """Send the vectors of all images to ``sink(jobs, vectors)``; raise or warn for bad ones at the end."""
+def run(items, recipe, store, sink, *, batch_size=32, on_error="raise", verbose=0) -> int:
+    """Send the vectors of all images to ``sink(jobs, vectors)``; raise or warn for bad ones at the end.
+
+    Returns
+    -------
+    failures : int
+        How many images could not be read.
+    """
     with (
         progress(len(items), recipe.network.backbone.name, sink) if verbose else nullcontext(sink) as counted
     ):
         task = Pass(items, recipe, store, batch_size, counted)
         task.run()
     if not task.failures:
-        return
+        return 0
     try:
         raise_for(sorted(task.failures, key=lambda failure: failure[0]))
     except ImageError as exc:
         if on_error == "raise":
             raise
         warnings.warn(f"{len(task.failures)} rows are NaN. {exc}", RuntimeWarning, stacklevel=4)
+    return len(task.failures)
 
 
 def calibrate(items, recipe):

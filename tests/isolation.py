@@ -1,6 +1,5 @@
 """A pytest plugin for tests and doctests alike: none of them reads or writes the user's store."""
 
-
 import pytest
 
 

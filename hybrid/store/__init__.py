@@ -23,6 +23,7 @@ import numpy as np
 
 from hybrid.home import home
 from hybrid.store.database import open_database
+from hybrid.store.memory import RACY_SECONDS, Memory
 from hybrid.store.rows import (
     CHUNK,
     SCHEMA,
@@ -45,7 +46,6 @@ LIMIT = "10GB"
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 COUNTERS = ("hits", "misses", "passes")
 FLUSH_SECONDS = 1
-RACY_SECONDS = 2  # the coarsest clock of a file system in use: FAT's
 
 
 def read_limit(limit: int | str) -> int:
@@ -78,6 +78,7 @@ class Run:
 
     def __init__(self, folder: Path):
         self.database = open_database(folder / "features.sqlite", SCHEMA, VERSION)
+        self.memory = Memory()
         self.begin()
 
     def begin(self) -> None:
@@ -233,6 +234,18 @@ class FeatureStore:
             run.write(lambda c: stamp(c, stale), patience=0)
         return vectors, found
 
+    @property
+    def memory(self) -> Memory:
+        """What this process read last."""
+        return self._run.memory
+
+    def recall(self, recipe, files) -> np.ndarray | None:
+        """Return the rows of files as this process read them last, if it has all of them."""
+        rows = self.memory.get(recipe, files)
+        if rows is not None:
+            self._run.count({"hits": len(files) * len(recipe.parts)})
+        return rows
+
     def put(self, digests: Sequence[bytes], rows: Mapping[str, np.ndarray], passes: int = 0) -> bool:
         """Keep images' vectors under their recipes, in one transaction; True once no kill can lose them.
 
@@ -331,6 +344,7 @@ class FeatureStore:
 
     def clear(self, backbone: str | None = None) -> int:
         """Remove all rows, or one backbone's; return how many."""
+        self.memory.clear()
         return self._run.write(lambda c: clear(c, backbone)) or 0
 
     def export(self, path: str | os.PathLike) -> int:
