@@ -1,4 +1,4 @@
-"""From process start to a printed class: `hybrid predict` on a bundle against a Keras script, in one run."""
+"""From process start to a printed class: `hybrid.tasks.predict` on a bundle against a Keras script, in one run."""
 
 import argparse
 import os
@@ -20,7 +20,9 @@ model = ResNet50(weights=sys.argv[1], include_top=False, pooling="avg")
 image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[2], target_size=(224, 224)))
 print(model.predict(preprocess_input(image[None]), verbose=0).argmax())
 """
-SKLEARN = "from hybrid.predict import spare_pandas; spare_pandas(); import sklearn.pipeline, sklearn.svm"
+SKLEARN = (
+    "from hybrid.tasks.predict import spare_pandas; spare_pandas(); import sklearn.pipeline, sklearn.svm"
+)
 SKOPS = f"{SKLEARN}; import skops.io"
 
 
@@ -40,7 +42,7 @@ def main(argv):
         commands = {
             "keras": ["-c", KERAS_SCRIPT, weights, paths[0]],
             "hybrid": ["-m", "hybrid.cli", "predict", bundle, paths[0]],
-            "python": ["-c", "import hybrid.predict"],
+            "python": ["-c", "import hybrid.tasks.predict"],
             "sklearn": ["-c", SKLEARN],
             "skops": ["-c", SKOPS],
         }

@@ -65,8 +65,8 @@ def main(argv):
 
 def save_weights(folder):
     """ResNet50 with seeded weights in a file that Keras reads as well."""
-    from hybrid.backbones import find
-    from hybrid.networks import headless, locate
+    from hybrid.sources.catalogue import find
+    from hybrid.sources.network import headless, locate
 
     path = str(Path(folder) / "resnet50.weights.h5")
     record = find("resnet50")
@@ -118,8 +118,9 @@ def cosine(featurizer, model, paths):
 
 
 def decode_all(featurizer, paths):
-    from hybrid.images import decode, read
-    from hybrid.recipe import read_recipe
+    from hybrid.features.recipe import read_recipe
+    from hybrid.images.decoding import decode
+    from hybrid.images.source import read
 
     frame = read_recipe(featurizer.get_params()).frame
     return [decode(read(path), frame) for path in paths]
@@ -127,7 +128,7 @@ def decode_all(featurizer, paths):
 
 def parts(featurizer, paths):
     """Images a second of the engine alone, and seconds to decode one image in one thread."""
-    from hybrid.recipe import read_recipe
+    from hybrid.features.recipe import read_recipe
 
     start = time.perf_counter()
     pixels = decode_all(featurizer, paths)

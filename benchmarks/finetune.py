@@ -48,7 +48,7 @@ def pictures(n, folder):
 
 def compare(train, test, options):
     from hybrid import FineTunedClassifier
-    from hybrid.store import open_store
+    from hybrid.store.feature_store import open_store
 
     classifier = FineTunedClassifier(
         BACKBONE,
@@ -86,9 +86,10 @@ def compare(train, test, options):
 
 
 def decode_all(paths, size):
+    from hybrid.features.recipe import read_recipe
     from hybrid.featurizer import ResNetFeaturizer
-    from hybrid.images import decode, read
-    from hybrid.recipe import read_recipe
+    from hybrid.images.decoding import decode
+    from hybrid.images.source import read
 
     frame = read_recipe(ResNetFeaturizer(BACKBONE, image_size=size).get_params()).frame
     return np.concatenate([decode(read(path), frame) for path in paths])

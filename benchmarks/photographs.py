@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks.machine import line
 from benchmarks.photos import PHOTOGRAPHS
-from hybrid.datasets import load_folder
-from hybrid.experiment import train
+from hybrid.datasets.folder import load_folder
+from hybrid.experiment.train import train
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = ("scores", "baselines", "best", "duplicates", "classes", "warnings", "fits", "seed")

@@ -18,7 +18,7 @@ from benchmarks.machine import line
 from benchmarks.photos import jpegs
 from hybrid import ResNetFeaturizer, build_pipeline, prefetch
 from hybrid.classifiers import svm
-from hybrid.store import open_store
+from hybrid.store.feature_store import open_store
 
 GRID = {"C": np.logspace(-2, 3, 6), "gamma": ["scale", 1e-4]}
 FOLDS = 5

@@ -2,23 +2,21 @@
 
 from importlib import import_module
 
-# The function shares its name with the folder: bound here, after the folder's own import, it stays.
-from hybrid.backbones import backbones
-
 _MODULES = {
-    "FeatureStore": "store",
-    "FineTunedClassifier": "finetune",
+    "FeatureStore": "store.feature_store",
+    "FineTunedClassifier": "finetune.classifier",
     "ResNetFeaturizer": "featurizer",
-    "build_pipeline": "search",
-    "load": "bundle",
-    "load_folder": "datasets",
+    "backbones": "sources.catalogue",
+    "build_pipeline": "pipeline",
+    "load": "bundle.loading",
+    "load_folder": "datasets.folder",
     "load_sample": "datasets.sample",
-    "network": "networks",
-    "prefetch": "search",
-    "save": "bundle",
+    "network": "sources.network",
+    "prefetch": "prefetching",
+    "save": "bundle.saving",
 }
 
-__all__ = ["backbones", *_MODULES]
+__all__ = [*_MODULES]
 __version__ = "0.1.0"
 
 

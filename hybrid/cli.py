@@ -59,7 +59,7 @@ def demo(
     as_json: Json = False,
 ):
     """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
-    from hybrid.demo import demo
+    from hybrid.tasks.demo import demo
 
     printed(demo(out, note=note, verbose=watched()), as_json)
 
@@ -108,9 +108,9 @@ def train(
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
-    from hybrid.bundle import save
-    from hybrid.experiment import train
+    from hybrid.bundle.saving import save
     from hybrid.experiment.plan import plan
+    from hybrid.experiment.train import train
 
     frame, chosen = (
         read(data, image=image, label=label, group=group, weight=weight),
@@ -139,7 +139,7 @@ def evaluate(
     as_json: Json = False,
 ):
     """Score a model on images that it was not trained on."""
-    from hybrid.bundle import load
+    from hybrid.bundle.loading import load
     from hybrid.experiment.evaluation import evaluate
 
     result = evaluate(load(model, key), read(data, image=image, label=label))
@@ -166,7 +166,7 @@ def predict(
     as_json: Json = False,
 ):
     """Predict the class of images."""
-    from hybrid.predict import predict, spare_pandas
+    from hybrid.tasks.predict import predict, spare_pandas
 
     spare_pandas()
     records = predict(model, images, sets=sets, neighbours=neighbours, key=key)
@@ -225,7 +225,7 @@ def featurize(
 ):
     """Write the features of all images into a table: path, label, named columns."""
     from hybrid.featurizer import ResNetFeaturizer
-    from hybrid.table import write_features
+    from hybrid.tasks.featurize import write_features
 
     frame = read(data, image=image, label=label)
     featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
@@ -240,7 +240,7 @@ def label(
     as_json: Json = False,
 ):
     """Name what is in photographs, by ImageNet's 1000 classes."""
-    from hybrid.label import label
+    from hybrid.tasks.label import label
 
     names = dict(zip(images, label(images, backbone, top=top), strict=True))
     if as_json:
@@ -255,7 +255,7 @@ def label(
 @app.command(epilog="Examples: hybrid backbones | hybrid backbones --json")
 def backbones(as_json: Json = False):
     """List the networks: size, width, parameters, licence, and whether their weights are at hand."""
-    from hybrid.backbones import backbones
+    from hybrid.sources.catalogue import backbones
 
     rows = json.loads(backbones().to_json(orient="records"))
     if as_json:
@@ -269,7 +269,7 @@ def backbones(as_json: Json = False):
 )
 def info(as_json: Json = False):
     """Show where the store is, what it holds and how often it was asked."""
-    from hybrid.store import FeatureStore
+    from hybrid.store.feature_store import FeatureStore
 
     show_record(FeatureStore().stats(), as_json)
 
@@ -277,7 +277,7 @@ def info(as_json: Json = False):
 @store_app.command(epilog="Examples: hybrid store verify | hybrid store verify --json")
 def verify(as_json: Json = False):
     """Check every row against its checksum and remove damaged ones."""
-    from hybrid.store import FeatureStore
+    from hybrid.store.feature_store import FeatureStore
 
     found = FeatureStore().verify()
     show_record(found, as_json)
@@ -291,14 +291,14 @@ def clear(
     as_json: Json = False,
 ):
     """Remove features; they are computed again when they are asked for."""
-    from hybrid.store import FeatureStore
+    from hybrid.store.feature_store import FeatureStore
 
     show_record({"removed": FeatureStore().clear(backbone=backbone)}, as_json)
 
 
 def read(data, **columns):
     """Read the images that a command was pointed at."""
-    from hybrid.datasets import load_images
+    from hybrid.datasets.load import load_images
 
     return load_images(data, **columns)
 
@@ -312,7 +312,7 @@ def configured(path, settings, backbone):
 
 def is_portable(config) -> bool:
     """Whether a config's network can go into a bundle: converted, and not tuned."""
-    from hybrid.engines import installed
+    from hybrid.engines.opened import installed
 
     return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
 

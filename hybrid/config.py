@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hybrid.recipe import read_range, read_size
+from hybrid.features.recipe import read_range, read_size
 
 
 def as_values(value: Any) -> Any:

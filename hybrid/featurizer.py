@@ -6,11 +6,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from hybrid.embed import calibrate, embed
-from hybrid.images import as_items
-from hybrid.networks import class_names
-from hybrid.recipe import read_recipe
-from hybrid.store import open_store
+from hybrid.features.embed import calibrate, embed
+from hybrid.features.recipe import read_recipe
+from hybrid.images.items import as_items
+from hybrid.sources.network import class_names
+from hybrid.store.feature_store import open_store
 
 
 class ResNetFeaturizer(TransformerMixin, BaseEstimator):

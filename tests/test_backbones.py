@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from keras_table import CSV, functions, measure
 
-from hybrid.backbones import backbones, find, known, tiny
-from hybrid.backbones.files import EXAMPLE, KEYS
-from hybrid.networks import headless, layer_outputs, locate, preprocess
+from hybrid.sources import tiny
+from hybrid.sources.catalogue import backbones, find, known
+from hybrid.sources.network import headless, layer_outputs, locate, preprocess
+from hybrid.sources.user_file import EXAMPLE, KEYS
 
 MEASURED = ("MobileNet", "MobileNetV3Small", "EfficientNetV2B0")
 
@@ -67,7 +68,7 @@ def check_row(function):
 
 def test_the_table_of_networks_needs_no_tensorflow():
     code = (
-        "import sys; from hybrid.backbones import backbones; table = backbones();"
+        "import sys; from hybrid import backbones; table = backbones();"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules; print(len(table))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,11 +30,14 @@ from sklearn.preprocessing import FunctionTransformer, LabelEncoder, Normalizer,
 from sklearn.svm import SVC, LinearSVC
 
 import hybrid
-from hybrid import ResNetFeaturizer, build_pipeline, bundle, load, load_sample, manifest, recipe, save
-from hybrid.archive import BundleError
+from hybrid import ResNetFeaturizer, build_pipeline, load, load_sample, save
+from hybrid.archive import manifest
+from hybrid.archive.files import BundleError
 from hybrid.bundle import probes
+from hybrid.bundle.loading import read as read_bundle
 from hybrid.bundle.portable import walk
-from hybrid.store import FeatureStore
+from hybrid.features import recipe
+from hybrid.store.feature_store import FeatureStore
 
 KEY = b"0123456789abcdef"
 TAILS = {
@@ -151,7 +154,7 @@ def test_the_manifest_says_what_the_bundle_is(model, tmp_path):
     path = save(
         model, tmp_path / "model.hybrid", scores={"accuracy": np.float64(0.5)}, extras={"a": np.arange(3)}
     )
-    read = bundle.read(path)
+    read = read_bundle(path)
     assert read.manifest["protocol"] == 1
     assert read.manifest["classes"] == model.classes_.tolist()
     assert read.manifest["scores"] == {"accuracy": 0.5}
@@ -163,7 +166,7 @@ def test_the_manifest_says_what_the_bundle_is(model, tmp_path):
 
 def test_extras_may_be_nested(model, tmp_path):
     extras = {"memory": {"features": np.eye(2, dtype=np.float32)}, "images": ["a", "é\n"], "labels": [1, 2]}
-    read = bundle.read(save(model, tmp_path / "model.hybrid", extras=extras)).extras
+    read = read_bundle(save(model, tmp_path / "model.hybrid", extras=extras)).extras
     assert read["images"] == extras["images"]
     assert read["memory"]["features"].dtype == np.float32
 
@@ -184,7 +187,7 @@ def test_a_bundle_is_replaced_whole(name, sample, model, tmp_path, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hybrid.archive.flush", full)
+    monkeypatch.setattr("hybrid.archive.files.flush", full)
     with pytest.raises(OSError, match="No space left"):
         save(other, path)
     assert_same(load(path), model, sample["image"])
@@ -194,7 +197,7 @@ def test_a_bundle_is_replaced_whole(name, sample, model, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_nothing(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid.archive.flush", lambda file: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr("hybrid.archive.files.flush", lambda file: (_ for _ in ()).throw(OSError(28, "full")))
     for name in ("model.hybrid", "model"):
         with pytest.raises(OSError, match="full"):
             save(model, tmp_path / name)
@@ -211,7 +214,7 @@ def test_what_is_no_bundle_is_not_overwritten(name, model, tmp_path):
 
 def test_two_folders_are_swapped_without_a_kernel_that_can(model, sample, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model")
-    monkeypatch.setattr("hybrid.archive.ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("hybrid.archive.files.ctypes.CDLL", lambda name: object())
     assert type(load(save(fitted(sample, "svm"), path))[-1]) is SVC
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
@@ -258,7 +261,7 @@ def print_shape(X):
 
 def test_moved_weights_are_named(model, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model.hybrid")
-    monkeypatch.setattr("hybrid.weights.DRAWING", 99)
+    monkeypatch.setattr("hybrid.weights.locate.DRAWING", 99)
     with pytest.raises(
         BundleError, match=r"weights of 'tiny' with the fingerprint .* expected .* Restore the weights"
     ):
@@ -295,7 +298,7 @@ def test_a_lower_precision_may_move_further():
 def test_weights_that_are_not_here_are_asked_for(sample, tmp_path, monkeypatch):
     path = save(fitted(sample, backbone="tiny", weights=None, seed=1), tmp_path / "model.hybrid")
     monkeypatch.setattr(
-        "hybrid.weights._random", lambda record, seed: (_ for _ in ()).throw(ValueError("no weights"))
+        "hybrid.weights.locate._random", lambda record, seed: (_ for _ in ()).throw(ValueError("no weights"))
     )
     with pytest.raises(BundleError, match=r"does not run here \(no weights\).*include_network=True"):
         load(path)
@@ -312,7 +315,7 @@ def test_labels_of_an_encoder_go_along(sample, tmp_path):
     model = build_pipeline("logistic", backbone="tiny").fit(
         sample["image"], encoder.transform(sample["label"])
     )
-    read = bundle.read(save(model, tmp_path / "model.hybrid", extras={"encoder": encoder}))
+    read = read_bundle(save(model, tmp_path / "model.hybrid", extras={"encoder": encoder}))
     assert_array_equal(read.extras["encoder"].classes_, encoder.classes_)
 
 
@@ -353,7 +356,7 @@ def test_a_network_inside_never_passes_for_the_weights_it_came_from(lite):
     model, path = lite
     loaded = load(path)
     assert loaded[0].fingerprint_ != model[0].fingerprint_
-    assert bundle.read(path).manifest["networks"]["network-0"]["weights"] == model[0].fingerprint_
+    assert read_bundle(path).manifest["networks"]["network-0"]["weights"] == model[0].fingerprint_
 
 
 def test_a_loaded_bundle_can_be_saved_with_its_network(lite, sample, tmp_path):
@@ -397,7 +400,7 @@ PREDICT = """
 import json, sys
 for name in {absent!r}:
     sys.modules[name] = None
-from hybrid.predict import predict, spare_pandas
+from hybrid.tasks.predict import predict, spare_pandas
 spare_pandas()
 records = predict({path!r}, {images!r})
 imported = [name for name in ("tensorflow", "keras", "pandas", "sklearnex") if sys.modules.get(name)]
@@ -427,7 +430,7 @@ def test_a_bundle_with_its_network_predicts_without_tensorflow_weights_and_panda
 
 
 def test_a_network_goes_inside_only_where_it_can_be_converted(lite, tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid.engines.installed", lambda name: name != "openvino")
+    monkeypatch.setattr("hybrid.engines.opened.installed", lambda name: name != "openvino")
     model = lite[0]
     monkeypatch.setattr(model[0], "engine", "tensorflow")
     with pytest.raises(ValueError, match="'openvino' needs OpenVINO: pip install openvino"):

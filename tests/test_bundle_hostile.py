@@ -21,8 +21,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from hybrid import build_pipeline, load, load_sample, manifest, save
-from hybrid.archive import BundleError
+from hybrid import build_pipeline, load, load_sample, save
+from hybrid.archive import manifest
+from hybrid.archive.files import BundleError
 from hybrid.bundle import portable
 
 KEY = b"0123456789abcdef"
@@ -141,7 +142,7 @@ def test_a_pickled_array_inside_the_model(good, tmp_path, boom):
         ("FunctionNode", "os", "system"),
         ("ObjectNode", "subprocess", "Popen"),
         ("TypeNode", "builtins", "eval"),
-        ("ObjectNode", "hybrid.store", "FeatureStore"),
+        ("ObjectNode", "hybrid.store.feature_store", "FeatureStore"),
         ("ConstructorFromReduceNode", "builtins", "exec"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hybrid import load_folder
-from hybrid.datasets import load_table
+from hybrid.datasets.tables import load_table
 from hybrid.experiment.check import check
 from tests.test_experiment import COLOURS, LABELS, coloured, picture
 

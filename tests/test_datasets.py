@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hybrid import images
-from hybrid.datasets import IMAGE_SUFFIXES, load_folder, load_images, load_sample
+from hybrid.datasets.folder import IMAGE_SUFFIXES, load_folder
+from hybrid.datasets.load import load_images
+from hybrid.datasets.sample import load_sample
+from hybrid.images import decoding as images
 
 AWKWARD = [
     "two words",

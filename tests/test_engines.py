@@ -12,10 +12,12 @@ import joblib
 import numpy as np
 import pytest
 
-from hybrid import engines
-from hybrid.backbones import find
-from hybrid.engines import choose, converted, drift, open_engine, openvino, tensorflow, threads
-from hybrid.networks import locate
+from hybrid.engines import conversions as converted
+from hybrid.engines import drift, openvino, tensorflow
+from hybrid.engines import opened as engines
+from hybrid.engines.opened import choose, open_engine, threads
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import locate
 
 PARTS = (("last", "avg"), ("stage3", "max"))
 NETWORKS = {"tiny": ("tiny", "imagenet"), "openvino": ("mobilenet", None), "tensorflow": ("mobilenet", None)}
@@ -263,7 +265,7 @@ def test_a_forked_child_is_refused_where_it_would_hang(saved):
         import os, warnings
         warnings.simplefilter("ignore")
         from test_engines import features, images, network_for, opened
-        from hybrid.engines import choose
+        from hybrid.engines.opened import choose
         choose(network_for("openvino"))
         def in_child(function):
             pid = os.fork()
@@ -367,7 +369,7 @@ def test_a_full_disk_means_a_warning_and_the_right_rows(saved, tmp_path):
         """.replace("sys.argv[1]", repr(saved.name))
         + f"""
         os.environ["HYBRID_STORE"] = {str(tmp_path)!r}
-        from hybrid import engines
+        from hybrid.engines import opened as engines
         engines._opened.clear()
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
         with warnings.catch_warnings(record=True) as caught:

@@ -11,10 +11,10 @@ from PIL import Image
 from hybrid import FeatureStore, load_sample
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment import train
 from hybrid.experiment.compare import compare
 from hybrid.experiment.evaluation import evaluate
-from hybrid.images import ImageError
+from hybrid.experiment.train import train
+from hybrid.images.pixels import ImageError
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 QUICK = {

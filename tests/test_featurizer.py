@@ -22,7 +22,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hybrid import ResNetFeaturizer
-from hybrid.images import ImageError
+from hybrid.images.pixels import ImageError
 
 
 @pytest.fixture(scope="module")

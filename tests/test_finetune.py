@@ -13,11 +13,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hybrid import FeatureStore, FineTunedClassifier, ResNetFeaturizer, load_sample, prefetch
-from hybrid.backbones import find
-from hybrid.bundle import load, save
+from hybrid.bundle.loading import load
+from hybrid.bundle.saving import save
 from hybrid.finetune.augment import augment
 from hybrid.finetune.course import Plan, Task
 from hybrid.finetune.head import Learner, draw_head, standardise, train_head
+from hybrid.sources.catalogue import find
 
 SIZE = 32
 EXPECTED = {
@@ -289,7 +290,7 @@ def test_tuning_beats_the_frozen_network(tuned):
 
 def test_only_unfrozen_layers_change_and_never_their_statistics(tuned):
     from hybrid.finetune.tuning import tuned as with_weights
-    from hybrid.networks import headless, named
+    from hybrid.sources.network import headless, named
 
     recipe = tuned.featurizer_._recipe()
     model = headless(recipe.network)
@@ -306,7 +307,7 @@ def test_only_unfrozen_layers_change_and_never_their_statistics(tuned):
 
 
 def arrays(model):
-    from hybrid.networks import named
+    from hybrid.sources.network import named
 
     return {name: variable.value.numpy() for name, variable in named(model).items()}
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hybrid.backbones import find, hub, saved_model
-from hybrid.engines import choose, open_engine
-from hybrid.networks import headless, locate
+from hybrid.engines.opened import choose, open_engine
+from hybrid.sources import hub, saved_model
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import headless, locate
 
 SIZE, WIDTH = (32, 40), 6
 EVERY = ["callable", "callable, no signature", "module", "module, old variables", "export"]

@@ -13,8 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from hybrid import images
-from hybrid.images import Frame, ImageError, as_items, decode, digest, name, raise_for, read, source
+from hybrid.images import decoding as images
+from hybrid.images import source
+from hybrid.images.decoding import decode, digest
+from hybrid.images.frame import Frame
+from hybrid.images.items import as_items, name, raise_for
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import read
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
 

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from corpus import SCENE, animated, files, make_corpus, saved
 
-from hybrid.images import Frame, ImageError, decode, digest, raise_for, read
+from hybrid.images.decoding import decode, digest
+from hybrid.images.frame import Frame
+from hybrid.images.items import raise_for
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import read
 
 SPECIAL = [
     "folder.jpg",

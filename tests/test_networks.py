@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybrid.backbones import find, known
-from hybrid.networks import class_names, headless, layer_outputs, locate, needs_head, network, preprocess
+from hybrid.sources.catalogue import find, known
+from hybrid.sources.network import (
+    class_names,
+    headless,
+    layer_outputs,
+    locate,
+    needs_head,
+    network,
+    preprocess,
+)
 
 # The one whose input Keras scales twice, and a plain one.
 PARITY = ("efficientnetb0", "mobilenet")
@@ -400,7 +408,7 @@ def test_looking_a_network_up_imports_no_tensorflow():
     import subprocess
 
     code = (
-        "import sys; from hybrid.networks import locate; from hybrid.backbones import find;"
+        "import sys; from hybrid.sources.network import locate; from hybrid.sources.catalogue import find;"
         "locate(find('efficientnet_lite0'), 'imagenet', None, (224, 224), False);"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )

@@ -1,7 +1,7 @@
 """What the package shows the world: names, import weight, help, and documents that run."""
 
-import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -45,9 +45,19 @@ def test_an_unknown_name_is_an_attribute_error():
         hybrid.nothing  # noqa: B018
 
 
-def test_the_backbones_function_outlives_imports_of_its_folder():
-    importlib.import_module("hybrid.backbones.record")
-    assert callable(hybrid.backbones)
+def modules():
+    return [module.name for module in pkgutil.walk_packages(hybrid.__path__, "hybrid.")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_is_imported_by_its_full_path(name):
+    bound = {}
+    exec(f"import hybrid\nimport {name} as module", bound)
+    assert bound["module"] is sys.modules[name]
+
+
+def test_no_module_takes_the_place_of_a_public_name():
+    assert not {name.split(".")[1] for name in modules()} & set(hybrid.__all__)
 
 
 @pytest.mark.parametrize("name", [name for name in hybrid.__all__ if inspect.isclass(getattr(hybrid, name))])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hybrid import networks
-from hybrid.backbones import find
-from hybrid.engines import open_engine
-from hybrid.networks import headless, layer_outputs, locate
+from hybrid.engines.opened import open_engine
+from hybrid.sources import network as networks
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import headless, layer_outputs, locate
 
 RTOL = 1e-4
 ENGINES = ("openvino", "tensorflow")

@@ -12,10 +12,11 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.svm import SVC
 
 import hybrid
-from hybrid import build_pipeline, bundle, load_sample, save
-from hybrid.predict import predict, spare_pandas
+from hybrid import build_pipeline, load_sample, save
+from hybrid.bundle import loading as bundle
 from hybrid.statistics.neighbours import remember
 from hybrid.statistics.sets import conformity
+from hybrid.tasks.predict import predict, spare_pandas
 
 
 @pytest.fixture(scope="module")

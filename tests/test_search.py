@@ -139,9 +139,9 @@ def test_set_params_to_another_network_computes_that_one(files, store):
 def test_a_warm_worker_loads_no_network(files, store):
     prefetch(pipeline(store), files)
     program = (
-        "import sys; import hybrid.engines as e\n"
+        "import sys; import hybrid.engines.opened as e\n"
         "def refuse(*a, **k): raise AssertionError('a network was opened')\n"
-        "import hybrid.recipe; hybrid.recipe.open_engine = refuse\n"
+        "import hybrid.features.recipe; hybrid.features.recipe.open_engine = refuse\n"
         "from hybrid import ResNetFeaturizer\n"
         "ResNetFeaturizer('tiny', store=sys.argv[1]).fit_transform(sys.argv[2:])"
     )

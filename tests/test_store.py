@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from stores import RECIPE, WIDTH, check, child, digests, in_child, needs_fork, put, vectors
 
-from hybrid.store import FeatureStore, database, open_store, read_limit, rows
+from hybrid.store import database, rows
+from hybrid.store.feature_store import FeatureStore, open_store, read_limit
 
 OTHER = '{"backbone": "resnet50", "layer": "last"}'
 NOW = time.time()
@@ -92,7 +93,7 @@ def test_a_row_of_another_width_is_a_miss_and_is_removed(store):
 
 def test_hits_misses_and_passes_outlive_the_process(tmp_path):
     program = (
-        "import sys, numpy as np; from hybrid.store import FeatureStore; store = FeatureStore(sys.argv[1]);"
+        "import sys, numpy as np; from hybrid import FeatureStore; store = FeatureStore(sys.argv[1]);"
         "store.put([b'a', b'b'], {'{}': np.eye(2)}, passes=2); store.get('{}', [b'a', b'c', b'a'], 2)"
     )
     for _ in range(2):
@@ -256,7 +257,9 @@ def test_reading_writes_a_stamp_once_an_hour(store, monkeypatch):
     put(store, range(10))
     stamped = []
     real = rows.stamp
-    monkeypatch.setattr("hybrid.store.stamp", lambda c, ids: (stamped.extend(ids), real(c, ids)))
+    monkeypatch.setattr(
+        "hybrid.store.feature_store.stamp", lambda c, ids: (stamped.extend(ids), real(c, ids))
+    )
     check(store, range(10))
     assert not stamped
     later = time.time() + 4000

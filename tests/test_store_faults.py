@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from stores import check, child, digests, in_child, needs_fork, put, vectors
 
-from hybrid.store import FeatureStore, database
+from hybrid.store import database
+from hybrid.store.feature_store import FeatureStore
 
 pytestmark = needs_fork
 BATCH = 16

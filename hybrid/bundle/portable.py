@@ -21,7 +21,7 @@ from hybrid.featurizer import ResNetFeaturizer
 # out of their arrays; `check_trees` can.
 TRUSTED = [
     "hybrid.featurizer.ResNetFeaturizer",
-    "hybrid.finetune.FineTunedClassifier",
+    "hybrid.finetune.classifier.FineTunedClassifier",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
@@ -69,7 +69,7 @@ def featurizers(model) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
 
 def reads_images(value) -> bool:
     """Say whether an object is one of ours; the classifier is not imported only to ask."""
-    return isinstance(value, ResNetFeaturizer) or type(value).__module__ == "hybrid.finetune"
+    return isinstance(value, ResNetFeaturizer) or type(value).__module__ == "hybrid.finetune.classifier"
 
 
 def portable(model):

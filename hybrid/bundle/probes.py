@@ -15,11 +15,11 @@ from functools import cache
 import numpy as np
 
 from hybrid.datasets.sample import draw
-from hybrid.embed import embed
+from hybrid.features.embed import embed
+from hybrid.features.recipe import read_recipe
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.images import decode
+from hybrid.images.decoding import decode
 from hybrid.images.frame import Frame
-from hybrid.recipe import read_recipe
 
 # The largest distance of a feature vector to the saved one, in its lengths.
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "int8": 0.5}

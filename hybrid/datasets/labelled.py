@@ -7,8 +7,8 @@ from numbers import Integral
 
 import numpy as np
 
-from hybrid.datasets import load_images
-from hybrid.images import missing
+from hybrid.datasets.load import load_images
+from hybrid.images.source import missing
 
 OPTIONAL = ("group", "weight", "split")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hybrid.archive import refusal
-from hybrid.backbones import bundled
-from hybrid.manifest import read_manifest, read_part
+from hybrid.archive.files import refusal
+from hybrid.archive.manifest import read_manifest, read_part
+from hybrid.sources import bundled
 
 
 def read(core, network):

@@ -9,7 +9,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from hybrid.engines.converted import identity, make_folder, networks_folder
+from hybrid.engines.conversions import identity, make_folder, networks_folder
 
 PROBES = 8
 

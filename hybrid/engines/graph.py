@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
 
-from hybrid.backbones.bundled import FAMILY as BUNDLE
-from hybrid.backbones.bundled import layers as inside
+from hybrid.sources.bundled import FAMILY as BUNDLE
+from hybrid.sources.bundled import layers as inside
 
 
 def kept_layers(network, parts) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def trace(network, layers, read, batch, limit):
     tensorflow = load_tensorflow(limit)
     import keras
 
-    from hybrid.networks import headless, layer_outputs, preprocess
+    from hybrid.sources.network import headless, layer_outputs, preprocess
 
     model = headless(network)
     inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from hybrid.engines import converted
+from hybrid.engines import conversions
 
 
 def calibration_digest(calibration) -> str | None:
@@ -29,13 +29,13 @@ def usual_calibration(network) -> str | None:
 def make_usual(network, digest):
     """Make a calibration the network's usual one, so that all clones and processes share its features."""
     with contextlib.suppress(OSError):
-        converted.make_folder()
+        conversions.make_folder()
         with open(usual_file(network), "x", encoding="ascii") as file:
             file.write(digest)
 
 
 def usual_file(network):
-    return converted.networks_folder() / f"{converted.identity(network, 'int8')}.calibration"
+    return conversions.networks_folder() / f"{conversions.identity(network, 'int8')}.calibration"
 
 
 def calibrated(core, network, layers, calibration, load_exact):
@@ -46,16 +46,16 @@ def calibrated(core, network, layers, calibration, load_exact):
             "of the network's size."
         )
     digest = calibration_digest(calibration)
-    key = converted.identity(network, layers, "int8", digest)
-    model = converted.read(core, key)
+    key = conversions.identity(network, layers, "int8", digest)
+    model = conversions.read(core, key)
     if model is None:
         if isinstance(calibration, str):
             raise ValueError(
-                f"No network calibrated by images {digest!r} is kept in {converted.networks_folder()}: "
+                f"No network calibrated by images {digest!r} is kept in {conversions.networks_folder()}: "
                 "pass the images themselves."
             )
         model = calibrate(load_exact(), network, calibration)
-        converted.keep(core, key, model)
+        conversions.keep(core, key, model)
     return model
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid.backbones.bundled import FAMILY as BUNDLE
-from hybrid.backbones.exchange import FAMILIES
-from hybrid.engines import bundled, converted, exchange
+from hybrid.engines import bundled, conversions, exchange
 from hybrid.engines.graph import aside, canonical, kept_layers, pooled_axes, trace
 from hybrid.engines.int8 import calibrated
+from hybrid.sources.bundled import FAMILY as BUNDLE
+from hybrid.sources.exchange import FAMILIES
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 # Besides the requests that run, one for each waits its turn.
@@ -70,11 +70,11 @@ def exact(network, layers, limit):
         return bundled.read(core(), network)
     if network.backbone.family in FAMILIES.values():
         return exchange.read(core(), network, layers)
-    key = converted.identity(network, layers)
-    model = converted.read(core(), key)
+    key = conversions.identity(network, layers)
+    model = conversions.read(core(), key)
     if model is None:
         model = convert(network, layers, limit)
-        converted.keep(core(), key, model)
+        conversions.keep(core(), key, model)
     return model
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hybrid.backbones import tiny
 from hybrid.engines.graph import pooled_axes
+from hybrid.sources import tiny
 
 
 def choose_precision(precision) -> str:

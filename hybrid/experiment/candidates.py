@@ -14,7 +14,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
-from hybrid.backbones import find
+from hybrid.sources.catalogue import find
 
 # The setting of a model that takes the images themselves.
 IMAGES = (), ()
@@ -118,7 +118,7 @@ def fit(candidate: Candidate, config, X, y, weights=None, probabilities=True) ->
 
 def finetuned(config, store):
     """Return the classifier that takes images."""
-    from hybrid.finetune import FineTunedClassifier
+    from hybrid.finetune.classifier import FineTunedClassifier
 
     features = config.features.model_dump(exclude={"layers", "pooling"})
     seed = config.seed if config.features.weights is None else None

@@ -15,9 +15,10 @@ from hybrid.experiment.candidates import read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.findings import Findings
-from hybrid.experiment.matrices import compute
 from hybrid.experiment.prepare import LIKENESS, featurizer, split
-from hybrid.images import opened, read
+from hybrid.features.passes import compute
+from hybrid.images.decoding import opened
+from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
 
 FEW = 10

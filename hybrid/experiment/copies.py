@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from joblib import cpu_count
 
-from hybrid.images import Frame, decode, read
+from hybrid.images.decoding import decode
+from hybrid.images.frame import Frame
+from hybrid.images.source import read
 from hybrid.statistics.duplicates import groups, merge_groups
 
 SIDE = 32

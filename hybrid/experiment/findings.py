@@ -11,7 +11,7 @@ import numpy as np
 
 from hybrid.datasets.labelled import Labelled
 from hybrid.experiment.outcome import jsonable
-from hybrid.images import name
+from hybrid.images.items import name
 from hybrid.images.source import URL
 
 LISTED = 5

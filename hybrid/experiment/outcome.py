@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from hybrid.config import Config
 from hybrid.experiment.crossval import CrossValidation
-from hybrid.images import name
+from hybrid.images.items import name
 from hybrid.statistics.neighbours import remember
 from hybrid.statistics.sets import conformity
 
@@ -49,7 +49,7 @@ class Outcome:
         return self.config.seed
 
     def extras(self) -> dict:
-        """Return what prediction sets, neighbours and "none of these" need: see `hybrid.predict`."""
+        """Return what prediction sets, neighbours and "none of these" need: see `hybrid.tasks.predict`."""
         rows, probabilities = self.validation.out_of_fold()
         classes = self.validation.classes
         found = {"conformity": conformity(self.validation.y[rows], probabilities, classes)}

@@ -13,11 +13,13 @@ from joblib import cpu_count
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
 from hybrid.experiment.candidates import inner_folds, read_candidates
-from hybrid.experiment.matrices import compute
 from hybrid.experiment.prepare import LIKENESS, featurizer
-from hybrid.images import ImageError, digest, read
-from hybrid.recipe import read_recipe
-from hybrid.store import open_store
+from hybrid.features.passes import compute
+from hybrid.features.recipe import read_recipe
+from hybrid.images.decoding import digest
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import read
+from hybrid.store.feature_store import open_store
 
 # How many images are looked up in the store; of more, the share is estimated.
 LOOKED_UP = 512

@@ -10,9 +10,10 @@ import numpy as np
 from hybrid.datasets.labelled import Labelled, check_classes, read_labelled
 from hybrid.experiment.candidates import IMAGES, read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
-from hybrid.experiment.matrices import compute
+from hybrid.features.passes import compute
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.images import ImageError, name, raise_for
+from hybrid.images.items import name, raise_for
+from hybrid.images.pixels import ImageError
 from hybrid.statistics.duplicates import merge_groups
 from hybrid.statistics.splits import folds
 

@@ -13,12 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from hybrid.engines import choose, threads, use_threads
 from hybrid.engines.graph import load_tensorflow
+from hybrid.engines.opened import choose, threads, use_threads
 from hybrid.finetune.augment import augment, wide
 from hybrid.finetune.course import cosine, follow
-from hybrid.images import ImageError, decode, raise_for, read
-from hybrid.networks import headless, named, preprocess
+from hybrid.images.decoding import decode
+from hybrid.images.items import raise_for
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import read
+from hybrid.sources.network import headless, named, preprocess
 
 # What is no Keras model.
 FROZEN = {

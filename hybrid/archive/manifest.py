@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from hybrid.archive import UNTRUSTED, Archive, open_archive, refusal
+from hybrid.archive.files import UNTRUSTED, Archive, open_archive, refusal
 
 FORMAT = "hybrid bundle"
 PROTOCOL = 1

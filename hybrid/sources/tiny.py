@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hybrid.backbones.record import Backbone, Stage
+from hybrid.sources.record import Backbone, Stage
 
 KERNEL = 4
 # Filters a stage. The first two keep both signs of each, the last does not: widths 32, 48, 64.

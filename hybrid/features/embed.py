@@ -16,9 +16,12 @@ from itertools import chain, islice
 
 import numpy as np
 
-from hybrid.engines import open_engine, threads
 from hybrid.engines.int8 import calibration_digest, make_usual
-from hybrid.images import ImageError, decode, digest, raise_for, read
+from hybrid.engines.opened import open_engine, threads
+from hybrid.images.decoding import decode, digest
+from hybrid.images.items import raise_for
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import read
 from hybrid.store.memory import states
 
 # Images whose digests are looked up and claimed together.

@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from xml.etree import ElementTree
 
-from hybrid.backbones.signature import Signature, signature
-from hybrid.backbones.wire import all_of, fields, one_of, signed, text
+from hybrid.sources.signature import Signature, signature
+from hybrid.sources.wire import all_of, fields, one_of, signed, text
 
 FAMILIES = {".onnx": "onnx", ".xml": "openvino"}
 ONNX_DOMAINS = ("", "ai.onnx")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from hybrid.backbones.record import Backbone, Stage, WeightsFile
+from hybrid.sources.record import Backbone, Stage, WeightsFile
 
 # kernel, stride, expansion, filters, repeats: EfficientNet-B0's, without squeeze-and-excite.
 BLOCKS = (

@@ -13,11 +13,11 @@ from threading import Thread
 
 import numpy as np
 
-from hybrid.backbones import find
-from hybrid.engines import choose, open_engine
-from hybrid.images import as_items, name
-from hybrid.manifest import read_manifest
-from hybrid.networks import locate
+from hybrid.archive.manifest import read_manifest
+from hybrid.engines.opened import choose, open_engine
+from hybrid.images.items import as_items, name
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import locate
 
 # What a bundle's extras are called that sets, neighbours and "none of these" stand on.
 CONFORMITY, MEMORY, IMAGES, LABELS = "conformity", "memory", "images", "labels"
@@ -86,12 +86,12 @@ def opened(model, key):
         thread.start()
     import skops.io  # noqa: F401
 
-    from hybrid import bundle
+    from hybrid.bundle.loading import Bundle, read
 
     if isinstance(model, (str, os.PathLike)):
         thread.join()
-        model = bundle.read(model, key)
-    return (model.model, model.extras) if isinstance(model, bundle.Bundle) else (model, {})
+        model = read(model, key)
+    return (model.model, model.extras) if isinstance(model, Bundle) else (model, {})
 
 
 def open_networks(path, key):

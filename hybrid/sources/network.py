@@ -15,9 +15,11 @@ from numbers import Integral
 
 import numpy as np
 
-from hybrid import weights as sources
-from hybrid.backbones import Backbone, efficientnet_lite, files, find, keras_applications
-from hybrid.weights import Weights
+from hybrid.sources import efficientnet_lite, keras_applications, user_file
+from hybrid.sources.catalogue import find
+from hybrid.sources.record import Backbone
+from hybrid.weights.locate import Weights
+from hybrid.weights.locate import locate as locate_weights
 
 CONVNEXT_HEAD = "_head_gap", "_head_layernorm"
 
@@ -54,7 +56,7 @@ def locate(backbone, weights, seed, size, top) -> Network:
         raise ValueError(_fixed_size_reason(backbone, size))
     if top and not backbone.classes:
         raise ValueError(f"{backbone.name!r} has no layer 'predictions': it knows no classes.")
-    return Network(backbone, sources.locate(backbone, weights, seed, top), size, bool(top))
+    return Network(backbone, locate_weights(backbone, weights, seed, top), size, bool(top))
 
 
 def _fixed_size_reason(backbone, size):
@@ -186,7 +188,7 @@ def class_names(record) -> tuple[str, ...]:
     """Return the names of a network's classes: ImageNet's where it knows 1000."""
     if record.classes != 1000:
         return tuple(f"class_{i}" for i in range(record.classes))
-    text = resources("hybrid.backbones").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    text = resources(__package__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
     return tuple(text.split())
 
 
@@ -211,11 +213,11 @@ def _output(record, model, layer):
 def _build(network):
     record = network.backbone
     if record.path is not None:
-        return files.load(record, network.size)
+        return user_file.load(record, network.size)
     module = efficientnet_lite if record.package else keras_applications
     import keras
 
-    from hybrid.networks.fill import fill
+    from hybrid.weights.fill import fill
 
     model = module.build(record, network.size, network.top)
     fill(model, record, network.weights, network.top)

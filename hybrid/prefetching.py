@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
-from hybrid.classifiers import CLASSIFIERS
-from hybrid.embed import run
+from hybrid.features.embed import run
+from hybrid.features.recipe import read_recipe
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.finetune import FineTunedClassifier
-from hybrid.images import as_items
-from hybrid.recipe import read_recipe
-from hybrid.store import open_store
-
-
-def build_pipeline(classifier="svm", **featurizer):
-    """Return featurizer, scaler and classifier as one Pipeline.
-
-    Parameters
-    ----------
-    classifier : "svm", "logistic" or an estimator, default="svm"
-    **featurizer
-        Parameters of :class:`ResNetFeaturizer`.
-
-    Returns
-    -------
-    pipeline : Pipeline
-        With the steps "featurizer", "scaler" and "classifier".
-
-    Examples
-    --------
-    >>> from hybrid import build_pipeline
-    >>> list(build_pipeline("logistic", backbone="tiny").named_steps)
-    ['featurizer', 'scaler', 'classifier']
-    """
-    if isinstance(classifier, str):
-        if classifier not in CLASSIFIERS:
-            near = difflib.get_close_matches(classifier, CLASSIFIERS, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"Got classifier={classifier!r}, but expected 'svm', 'logistic' or an estimator.{hint}"
-            )
-        classifier = CLASSIFIERS[classifier]()
-    elif not isinstance(classifier, BaseEstimator) and not hasattr(classifier, "fit"):
-        raise TypeError(f"Got classifier={classifier!r}, but expected 'svm', 'logistic' or an estimator.")
-    steps = ResNetFeaturizer(**featurizer), StandardScaler(), classifier
-    return Pipeline(list(zip(("featurizer", "scaler", "classifier"), steps, strict=True)))
+from hybrid.finetune.classifier import FineTunedClassifier
+from hybrid.images.items import as_items
+from hybrid.store.feature_store import open_store
 
 
 def prefetch(estimator, X, verbose=0):

@@ -9,8 +9,8 @@ import zipfile
 
 import numpy as np
 
-from hybrid.backbones import efficientnet_lite
-from hybrid.networks.torch_file import read_torch
+from hybrid.sources import efficientnet_lite
+from hybrid.weights.torch_file import read_torch
 
 
 def fill(model, record, weights, top) -> None:

@@ -7,10 +7,8 @@ import os
 from dataclasses import replace
 from functools import cache
 
-from hybrid.backbones import bundled, efficientnet_lite, files, hub, keras_applications, tiny
-from hybrid.backbones.record import Backbone, Stage, WeightsFile
-
-__all__ = ["Backbone", "Stage", "WeightsFile", "backbones", "find"]
+from hybrid.sources import bundled, efficientnet_lite, hub, keras_applications, tiny, user_file
+from hybrid.sources.record import Backbone
 
 
 def find(name) -> Backbone:
@@ -25,16 +23,16 @@ def find(name) -> Backbone:
     if record is not None:
         return record
     if hub.is_handle(name):
-        return replace(files.read(hub.fetch(name)), name=name)
+        return replace(user_file.read(hub.fetch(name)), name=name)
     if bundled.is_inside(name):
         return bundled.read(name)
-    if files.looks_like_a_path(name):
-        return files.read(name)
+    if user_file.looks_like_a_path(name):
+        return user_file.read(name)
     names = [record.name for record in known()]
     near = difflib.get_close_matches(str(name).lower(), names, n=3)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(
-        f"Got backbone={name!r}, but expected a name from hybrid.backbones(), {files.KINDS}.{hint}"
+        f"Got backbone={name!r}, but expected a name from hybrid.backbones(), {user_file.KINDS}.{hint}"
     )
 
 
@@ -67,7 +65,7 @@ def backbones():
     """
     import pandas as pd
 
-    from hybrid.weights import at_hand
+    from hybrid.weights.locate import at_hand
 
     rows = [
         {

@@ -9,7 +9,7 @@ import csv
 from functools import cache
 from importlib.resources import files
 
-from hybrid.backbones.record import Backbone, Stage, WeightsFile
+from hybrid.sources.record import Backbone, Stage, WeightsFile
 
 # What imagenet_utils.preprocess_input does in its three modes; "none": the network does it itself.
 COLOURS = {

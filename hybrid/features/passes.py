@@ -13,11 +13,11 @@ from itertools import chain
 import numpy as np
 from sklearn.base import clone
 
-from hybrid.embed import Pass, progress
+from hybrid.features.embed import Pass, progress
+from hybrid.features.recipe import read_recipe
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.images import as_items
-from hybrid.recipe import read_recipe
-from hybrid.store import open_store
+from hybrid.images.items import as_items
+from hybrid.store.feature_store import open_store
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 
-from hybrid.backbones.signature import Signature, last_and_others, layer_name, signature
-from hybrid.backbones.wire import all_of, fields, one_of, signed, text
+from hybrid.sources.signature import Signature, last_and_others, layer_name, signature
+from hybrid.sources.wire import all_of, fields, one_of, signed, text
 
 FILE = "saved_model.pb"
 USUAL = ("serving_default", "serve", "default")

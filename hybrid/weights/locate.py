@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from numbers import Integral
 from pathlib import Path
 
-from hybrid.backbones.bundled import FAMILY as BUNDLE
+from hybrid.sources.bundled import FAMILY as BUNDLE
 
 SHIPPED = "efficientnet_lite0"
 TIMEOUT_SECONDS = 15

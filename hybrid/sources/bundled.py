@@ -12,9 +12,9 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from hybrid.archive import refusal
-from hybrid.backbones.record import Backbone, Stage, WeightsFile
-from hybrid.manifest import MANIFEST, read_manifest
+from hybrid.archive.files import refusal
+from hybrid.archive.manifest import MANIFEST, read_manifest
+from hybrid.sources.record import Backbone, Stage, WeightsFile
 
 FAMILY = "bundle"
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from hybrid.backbones.record import Stage
+from hybrid.sources.record import Stage
 
 Shape = tuple[int | None, ...] | None
 

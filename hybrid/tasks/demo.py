@@ -27,11 +27,11 @@ def demo(out, backbone="efficientnet_lite0", note=lambda text: None, verbose=0) 
     """
     from PIL import Image
 
-    from hybrid.bundle import save
+    from hybrid.bundle.saving import save
     from hybrid.datasets.sample import load_sample
-    from hybrid.experiment import train
     from hybrid.experiment.check import check
-    from hybrid.predict import predict
+    from hybrid.experiment.train import train
+    from hybrid.tasks.predict import predict
 
     sample = load_sample()
     note(f"{len(sample)} drawn images of {sample['label'].nunique()} classes")

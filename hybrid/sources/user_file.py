@@ -14,9 +14,9 @@ import zipfile
 from numbers import Real
 from pathlib import Path
 
-from hybrid.backbones import exchange, saved_model
-from hybrid.backbones.record import Backbone, Stage
-from hybrid.backbones.signature import Signature, last_and_others, layer_name
+from hybrid.sources import exchange, saved_model
+from hybrid.sources.record import Backbone, Stage
+from hybrid.sources.signature import Signature, last_and_others, layer_name
 
 EXAMPLE = """\
 size = 224                  # pixels, or [height, width]; optional where the file fixes it

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
-from hybrid.backbones import find
-from hybrid.engines import choose, open_engine
 from hybrid.engines.int8 import usual_calibration
-from hybrid.images import Frame
-from hybrid.networks import Network, locate, needs_head
+from hybrid.engines.opened import choose, open_engine
+from hybrid.images.frame import Frame
+from hybrid.sources.catalogue import find
+from hybrid.sources.network import Network, locate, needs_head
 
 POOLINGS = ("avg", "max", "gem", "flatten")
 RESIZES = ("crop", "squash", "pad")

@@ -1,0 +1,1 @@
+"""A bundle's bytes: its files, and the manifest that lists them."""

@@ -1,0 +1,135 @@
+"""A folder, a table or the word "sample" in; a DataFrame with the columns image and label out.
+
+What is wrong with the data is named here, all of it at once, before any image is read.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybrid.datasets.tables import SPLITS, named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE_SUFFIXES = (
+    ".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+SYSTEM_FILES = ("__macosx", "desktop.ini", "thumbs.db")
+
+
+def load_folder(path, part: str | None = None) -> pd.DataFrame:
+    """List the images of a folder that has a sub-folder for each class.
+
+    Images may lie deeper inside a class's folder. Where all sub-folders are called train, val (valid,
+    validation) or test, the classes lie one level below, and a column `split` says where an image comes from.
+    Hidden files and what operating systems leave behind are passed over; other files that are not images,
+    with a warning.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    part : "train", "val" or "test", default=None
+        Read this split only.
+
+    Returns
+    -------
+    DataFrame
+        Columns image (a path that begins as `path` does), label (the name of the class's folder, as it is)
+        and, where there are splits, split; sorted by name.
+    """
+    import pandas as pd
+
+    root = os.path.expanduser(os.fspath(path))
+    if not os.path.isdir(root):
+        state = "is a file" if os.path.exists(root) else "does not exist"
+        raise ValueError(f"Expected a folder with a sub-folder for each class, but {root!r} {state}.")
+    folders, strays = entries(root)
+    parts = find_parts(root, folders, part)
+    rows, empty = [], []
+    for split, folder in parts:
+        classes, loose = entries(folder)
+        if not classes:
+            raise ValueError(
+                f"Expected a sub-folder for each class, but {folder!r} has none (and {len(loose)} files). "
+                "Move each image into a folder named by its label, or give a CSV of images and labels."
+            )
+        strays += loose if split else []
+        above = (Path(root).resolve(), Path(folder).resolve())
+        for inside in classes:
+            files = list(walk(inside, above))
+            images = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+            rows += [(image, os.path.basename(inside), split) for image in images]
+            strays += [file for file in files if not file.lower().endswith(IMAGE_SUFFIXES)]
+            empty += [] if images else [inside]
+    if strays:
+        suffixes = " ".join(IMAGE_SUFFIXES)
+        warnings.warn(
+            f"Passed over {len(strays)} of {len(strays) + len(rows)} files (in no class's folder, or not "
+            f"images by their suffix): {named(strays, 5)}. Images end in {suffixes}",
+            stacklevel=2,
+        )
+    if empty:
+        raise ValueError(
+            f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
+        )
+    frame = pd.DataFrame(rows, columns=["image", "label", "split"], dtype=object)
+    return frame if parts[0][0] else frame.drop(columns="split")
+
+
+def entries(folder: str) -> tuple[list[str], list[str]]:
+    """Return the paths of a folder's visible sub-folders and of its visible files, sorted."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as exc:
+        raise ValueError(
+            f"Cannot list {folder!r}: {exc.strerror}. Make it readable, or move it away."
+        ) from exc
+    folders, files = [], []
+    for name in names:
+        if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
+            path = os.path.join(folder, name)
+            (folders if os.path.isdir(path) else files).append(path)
+    return folders, files
+
+
+def walk(folder: str, above: tuple[Path, ...]) -> Iterator[str]:
+    """Yield every visible file below a folder, whose ancestors are `above`."""
+    real = Path(folder).resolve()
+    if any(ancestor.is_relative_to(real) for ancestor in above):
+        raise ValueError(
+            f"Expected folders that end, but {folder!r} leads back up to {str(real)!r}. Remove the link."
+        )
+    folders, files = entries(folder)
+    yield from files
+    for inside in folders:
+        yield from walk(inside, (*above, real))
+
+
+def find_parts(root: str, folders: list[str], part: str | None) -> list[tuple[str | None, str]]:
+    """Return the splits with their folders, or (None, root) where the classes lie in the root itself."""
+    splits = [(SPLITS.get(os.path.basename(folder).lower()), folder) for folder in folders]
+    found = [(split, folder) for split, folder in splits if split]
+    if part is not None:
+        wanted = [(split, folder) for split, folder in found if split == SPLITS.get(part)]
+        if not wanted:
+            has = named(os.path.basename(folder) for folder in folders) or "no folders"
+            raise ValueError(
+                f"Got part={part!r}, but expected train, val or test, of which {root!r} has {has}."
+            )
+        return wanted
+    if found and len(found) == len(folders):
+        return found
+    nested = [folder for _, folder in found if entries(folder)[0]]
+    if nested:
+        raise ValueError(
+            f"Cannot tell splits from classes: {root!r} has {named(map(os.path.basename, folders))}. Pass "
+            "part='train', or move what is no split away; rename it if 'train' is a class."
+        )
+    return [(None, root)]

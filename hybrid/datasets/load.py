@@ -1,0 +1,61 @@
+"""A folder, a table or the word "sample" in; a DataFrame with the columns image and label out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hybrid.datasets.folder import load_folder
+from hybrid.datasets.sample import load_sample
+from hybrid.datasets.tables import SUFFIXES, load_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACCEPTED = (
+    f"a folder with a sub-folder for each class, a table ({', '.join(SUFFIXES)}), a DataFrame, or 'sample'"
+)
+
+
+def load_images(data, **options) -> pd.DataFrame:
+    """Read labelled images from whatever holds them.
+
+    Parameters
+    ----------
+    data : path, DataFrame or "sample"
+        A folder (see `load_folder`), a ``.csv``, ``.tsv`` or ``.parquet`` file or a DataFrame (see
+        `load_table`), or the built-in images (see `load_sample`). A folder of that name is "./sample".
+    **options
+        `part` for a folder; `image`, `label`, `group` and `weight` for a table. None is as good as absent.
+
+    Returns
+    -------
+    DataFrame
+        Columns image and label; group, weight and split where the data have them.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    if isinstance(data, str) and data == "sample":
+        allow(options, "the built-in sample", ())
+        return load_sample()
+    if hasattr(data, "columns"):
+        allow(options, "a table", ("image", "label", "group", "weight"))
+        return load_table(data, **options)
+    if not isinstance(data, str | os.PathLike):
+        raise TypeError(f"Got data of type {type(data).__name__}, but expected {ACCEPTED}.")
+    path = os.path.expanduser(os.fspath(data))
+    if os.path.isdir(path):
+        allow(options, "a folder", ("part",))
+        return load_folder(path, **options)
+    if not os.path.isfile(path) or not path.lower().endswith(SUFFIXES):
+        state = "is none of these" if os.path.exists(path) else "does not exist"
+        raise ValueError(f"Expected {ACCEPTED}, but {path!r} {state}.")
+    allow(options, "a table", ("image", "label", "group", "weight"))
+    return load_table(path, **options)
+
+
+def allow(options: dict, kind: str, known: tuple[str, ...]) -> None:
+    """Refuse an option that means nothing for this kind of data."""
+    for name, value in options.items():
+        if name not in known:
+            expected = f"{kind} takes only {', '.join(known)}" if known else f"{kind} takes no options"
+            raise ValueError(f"Got {name}={value!r}, but {expected}.")

@@ -1,0 +1,148 @@
+"""Labelled images and a config in; a fitted model with honest scores out."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from dataclasses import asdict, replace
+
+import numpy as np
+from sklearn.pipeline import Pipeline, make_pipeline
+from threadpoolctl import threadpool_limits
+
+from hybrid.config import read_config
+from hybrid.experiment.baselines import baselines
+from hybrid.experiment.candidates import IMAGES, classifier, fit, read_candidates, scaler
+from hybrid.experiment.crossval import cross_validate
+from hybrid.experiment.evaluation import assess
+from hybrid.experiment.outcome import Outcome
+from hybrid.experiment.prepare import featurizer, prepare, split
+from hybrid.experiment.selection import one_thread_a_core
+from hybrid.statistics.curve import forecast, learning_curve
+from hybrid.statistics.duplicates import members, merge_groups
+
+
+def train(frame, config=None, *, store="auto", verbose=0) -> Outcome:
+    """Search, cross-validate and fit.
+
+    Parameters
+    ----------
+    frame : DataFrame, path or "sample"
+        Labelled images: the columns image and label, and group, weight and split if there are such. Images of
+        the split "test" are kept out and scored at the end.
+    config : path, dict, Config or None, default=None
+        See :func:`hybrid.config.read_config`. None searches logistic regressions and SVCs on two layers.
+    store : "auto", path, FeatureStore or None, default="auto"
+        Where features are kept.
+    verbose : int, default=0
+        1 shows progress bars on stderr.
+
+    Returns
+    -------
+    Outcome
+
+    Examples
+    --------
+    >>> from hybrid import load_sample
+    >>> sample = load_sample(n_per_class=10)
+    >>> outcome = train(sample, {"features": {"backbone": "tiny"}, "model": {"kind": "svm"}})
+    >>> outcome.scores["accuracy"]["mean"] > outcome.baselines["majority"]["accuracy"]["mean"]
+    True
+    >>> outcome.model.predict([outcome.images[0]])
+    array(['bricks'], dtype='<U8')
+    """
+    started = time.perf_counter()
+    config = read_config(config)
+    ready = prepare(frame, [config], store, verbose)
+    data, matrices, rows = ready.data, ready.matrices[0], ready.train
+    folds, notes = split(data, rows, config)
+    validation = cross_validate(data, matrices, read_candidates(config), folds, config, rows, verbose=verbose)
+    best = validation.best
+    model, late = final_model(best, config, data.take(rows), matrices[best.setting][rows], store)
+    return Outcome(
+        model=model,
+        scores=validation.scores(),
+        baselines=baselines(data.y, ready.pixels, folds) if config.cv.baselines else {},
+        best=best.to_dict() | {"backbone": config.features.backbone},
+        duplicates=duplicates(ready, best, config),
+        curve=curve(data, matrices, folds, best, config)
+        if config.curve.on and best.setting != IMAGES
+        else {},
+        test=held_out_scores(model, matrices[best.setting], data, ready.test),
+        classes=dict(Counter(data.y[rows].tolist())),
+        skipped=ready.skipped,
+        warnings=(*ready.warnings, *notes, *late),
+        passes=ready.passes,
+        fits=validation.fits + 1,
+        seconds=time.perf_counter() - started,
+        config=config,
+        validation=validation,
+        images=[data.images[row] for row in rows],
+        labels=data.y[rows],
+        features=None if best.setting == IMAGES else matrices[best.setting][rows],
+        groups=ready.copies[rows],
+    )
+
+
+def final_model(best, config, data, X, store) -> tuple[Pipeline, list[str]]:
+    """Fit the best candidate on all images; behind its featurizer, it takes images."""
+    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tail = fit(best, config, X, data.y, data.weights)
+    notes = [str(warning.message) for warning in caught]
+    if best.setting == IMAGES:
+        return tail, notes
+    head = featurizer(config, best.setting, store).fit(data.images)
+    return Pipeline([("featurizer", head), *tail.steps]), notes
+
+
+def duplicates(ready, best, config) -> dict:
+    """Count near duplicates; score the chosen parameters with them kept together, and with the leak."""
+    rows, data = ready.train, ready.data
+    copies = members(ready.copies[rows])
+    found = {
+        "groups": len(copies),
+        "images": sum(map(len, copies)),
+        "across_labels": sum(len(np.unique(data.y[rows][group])) > 1 for group in copies),
+        "threshold": config.cv.threshold,
+        "kept_together": config.cv.keep_duplicates_together,
+        "accuracy": None,
+        "accuracy_with_leak": None,
+    }
+    own = np.arange(len(data)) if ready.own_groups is None else ready.own_groups
+    for name, groups in (("accuracy", merge_groups(own, ready.copies)), ("accuracy_with_leak", own)):
+        if copies:
+            held = replace(data, groups=groups)
+            folds, _ = split(held, rows, config)
+            matrices = ready.matrices[0]
+            scored = cross_validate(held, matrices, [best], folds, config, probabilities=False)
+            found[name] = scored.scores()["accuracy"]
+    return found
+
+
+def curve(data, matrices, folds, best, config) -> dict:
+    """Return the learning curve of the chosen parameters, and what more images would bring."""
+    weight = None if config.model.class_weight == "none" else "balanced"
+    model = make_pipeline(scaler(best, config), classifier(best, config, class_weight=weight))
+    first = folds[: len(folds) // config.cv.repeats]
+    with one_thread_a_core():
+        found = learning_curve(model, matrices[best.setting], data.y, first, seed=config.seed)
+    if not found.sizes:
+        return {"sizes": [], "accuracy": [], "sentence": "There are too few images for a learning curve."}
+    told = forecast(found, config.curve.factor)
+    means = [float(np.mean(values)) for values in found.values]
+    return {"sizes": list(found.sizes), "accuracy": means} | asdict(told)
+
+
+def held_out_scores(model, X, data, rows) -> dict | None:
+    """Score the table's own test part."""
+    if not len(rows):
+        return None
+    classes, tail = model.classes_, model[1:] if len(model) > 1 else model
+    known = rows[np.isin(data.y[rows], classes)]
+    unknown = dict(Counter(data.y[np.setdiff1d(rows, known)].tolist()))
+    if not len(known):
+        return {"images": 0, "unknown": unknown}
+    found = assess(data.y[known], tail.predict(X[known]), tail.predict_proba(X[known]), classes)
+    return found | {"unknown": unknown}

@@ -1,0 +1,1 @@
+"""Images and recipes in, rows of features out."""

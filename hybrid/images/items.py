@@ -1,0 +1,113 @@
+"""Anything a user calls a batch of images in; a sequence of single images, each with a name for messages, out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from hybrid.images.pixels import ImageError
+from hybrid.images.source import missing
+
+LISTED = 20
+KINDS = (str, bytes, os.PathLike, Image.Image, np.ndarray)
+EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
+
+
+def as_items(X) -> Sequence:
+    """Return a batch as a sequence of single images, without copying any.
+
+    Parameters
+    ----------
+    X : list, tuple, Series, array or DataFrame
+        Paths, URLs, encoded bytes, PIL images or arrays, of any sizes and mixed; an array
+        (n, h, w, 3 | 1 | 4) or (n, h, w); a DataFrame of one column. An array (a, b, 3) is refused:
+        it may be one colour picture, or many grey ones.
+
+    Examples
+    --------
+    >>> as_items(["cat.jpg", "dog.png"])
+    ['cat.jpg', 'dog.png']
+    >>> as_items(np.zeros((10, 480, 640, 3), np.uint8))[7].shape
+    (480, 640, 3)
+    """
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
+        raise TypeError(f"Got one image, {name(X)}, but expected {EXPECTED}. Wrap it in a list: [X].")
+    if hasattr(X, "columns"):
+        if len(X.columns) != 1:
+            raise ValueError(
+                f"Got a DataFrame of {len(X.columns)} columns {list(X.columns)!r:.200}, but expected one. "
+                "Select that of the images, as in X[['image']], or use a ColumnTransformer."
+            )
+        X = X[X.columns[0]]
+    if not isinstance(X, (list, tuple)):
+        if not hasattr(X, "__array__"):
+            raise TypeError(f"Got {name(X)}, but expected {EXPECTED}.")
+        X = as_rows(np.asarray(X))
+    if len(X) == 0:
+        raise ValueError(f"Got no images, but expected at least one in {EXPECTED}.")
+    if isinstance(X, (list, tuple)) or X.ndim == 1:
+        for i, item in enumerate(X):
+            if not isinstance(item, KINDS) and not missing(item):
+                raise TypeError(
+                    f"Got {name(item)} as item {i}, but expected a path, bytes, PIL image or array."
+                )
+    return X
+
+
+def as_rows(X: np.ndarray) -> np.ndarray:
+    """Return an array with one image an item."""
+    got = f"Got an array of shape {X.shape} and dtype {X.dtype}, but expected"
+    if X.dtype.kind in "OUT":
+        X = X[:, 0] if X.shape[1:] == (1,) else X
+        if X.ndim != 1:
+            raise ValueError(f"{got} one image a row. Select the image column.")
+        return X
+    if X.dtype.kind not in "biuf":
+        # Among them NumPy's byte strings, which drop trailing zeros.
+        raise TypeError(f"{got} numbers, or objects such as paths.")
+    if X.ndim == 3 and X.shape[2] in (3, 4):
+        raise ValueError(
+            f"{got} (n, h, w, channels) or (n, h, w). Pass [X] if it is one colour picture, "
+            f"X[..., None] if it is {len(X)} grey ones of width {X.shape[2]}."
+        )
+    if X.ndim == 4 and X.shape[3] not in (1, 3, 4):
+        way_out = "Use np.moveaxis(X, 1, -1)." if X.shape[1] in (1, 3, 4) else "Select them."
+        raise ValueError(f"{got} 1, 3 or 4 channels, last. {way_out}")
+    if X.ndim not in (3, 4):
+        raise ValueError(
+            f"{got} images (n, h, w, channels) or (n, h, w). "
+            "Reshape rows of pixels to pictures; wrap one grey picture in a list."
+        )
+    return X
+
+
+def name(item) -> str:
+    """Return what to call an image in a message.
+
+    Examples
+    --------
+    >>> name("cats/7.jpg"), name(np.zeros((3, 4)))
+    ("'cats/7.jpg'", 'array (3, 4) float64')
+    """
+    if isinstance(item, (str, os.PathLike)):
+        return repr(str(os.fsdecode(item)))
+    if isinstance(item, bytes):
+        return f"{len(item)} bytes"
+    if isinstance(item, np.ndarray):
+        return f"array {item.shape} {item.dtype}"
+    if isinstance(item, Image.Image):
+        filename = getattr(item, "filename", "")
+        return f"PIL image {item.mode} {item.width}x{item.height}" + (f" {filename!r}" if filename else "")
+    return f"{item!r:.80}"
+
+
+def raise_for(failures: Sequence[tuple[int, object, str]]):
+    """Raise one ImageError for all (index, item, reason)."""
+    lines = [f"Cannot decode {name(item)} (item {index}): {reason}." for index, item, reason in failures]
+    if len(lines) > LISTED:
+        lines[LISTED:] = [f"... and {len(lines) - LISTED} more."]
+    them = "it" if len(lines) == 1 else "them"
+    raise ImageError("\n".join(lines) + f" Remove {them}, or pass on_error='nan'.")

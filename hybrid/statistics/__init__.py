@@ -1,0 +1,1 @@
+"""Arithmetic on scores, labels and features; nothing here knows a network."""

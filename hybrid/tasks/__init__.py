@@ -1,0 +1,1 @@
+"""What a command or a server calls: one function a task."""
