@@ -155,7 +155,7 @@ def test_the_manifest_says_what_the_bundle_is(model, tmp_path):
         model, tmp_path / "model.hybrid", scores={"accuracy": np.float64(0.5)}, extras={"a": np.arange(3)}
     )
     read = read_bundle(path)
-    assert read.manifest["protocol"] == 1
+    assert read.manifest["protocol"] == manifest.PROTOCOL
     assert read.manifest["classes"] == model.classes_.tolist()
     assert read.manifest["scores"] == {"accuracy": 0.5}
     assert read.manifest["versions"]["scikit-learn"]
