@@ -12,12 +12,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from benchmarks.featurize import save_weights
 from benchmarks.machine import line
 from benchmarks.photos import jpegs
 from hybrid import ResNetFeaturizer, build_pipeline, prefetch
-from hybrid.classifiers import svm
 from hybrid.store.feature_store import open_store
 
 GRID = {"C": np.logspace(-2, 3, 6), "gamma": ["scale", 1e-4]}
@@ -74,14 +74,14 @@ def main(argv):
 def whole_search(paths, y, weights, fits):
     plain = plain_seconds(paths, y, weights, fits)
     grid = {f"classifier__{key}": values for key, values in GRID.items()}
-    search = GridSearchCV(build_pipeline(svm(), weights=weights), grid, cv=FOLDS)
+    search = GridSearchCV(build_pipeline(SVC(), weights=weights), grid, cv=FOLDS)
     cold = seconds(lambda: (prefetch(search, paths), search.fit(paths, y)))
     featurizer = ResNetFeaturizer(weights=weights)
     warm_transform = statistics.median(seconds(lambda: featurizer.fit_transform(paths)) for _ in range(5))
     cold_transform = seconds(lambda: featurizer.set_params(store=None).fit_transform(paths))
     features = ResNetFeaturizer(weights=weights).fit_transform(paths)
     ready = GridSearchCV(
-        make_pipeline(StandardScaler(), svm()), {f"svc__{k}": v for k, v in GRID.items()}, cv=FOLDS
+        make_pipeline(StandardScaler(), SVC()), {f"svc__{k}": v for k, v in GRID.items()}, cv=FOLDS
     )
     warm_times, ready_times = [], []
     for _ in range(3):
@@ -100,7 +100,7 @@ def whole_search(paths, y, weights, fits):
 
 def plain_seconds(paths, y, weights, fits):
     """The plain search's time, from `fits` of its fits and the refit."""
-    pipeline = make_pipeline(KerasFeatures(weights), StandardScaler(), svm())
+    pipeline = make_pipeline(KerasFeatures(weights), StandardScaler(), SVC())
     pipeline.fit(paths[:32], y[:32])
     split = len(paths) * (FOLDS - 1) // FOLDS
     train, test = slice(0, split), slice(split, None)

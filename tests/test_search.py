@@ -209,10 +209,3 @@ def test_a_featurizer_behind_another_step_is_noted(files, store):
 def test_prefetch_without_a_store_says_what_to_do(files):
     with pytest.raises(ValueError, match="store='auto'"):
         prefetch(pipeline(None), files)
-
-
-def test_an_unknown_classifier_is_answered_with_the_near_one():
-    with pytest.raises(ValueError, match="Did you mean 'logistic'"):
-        build_pipeline("logistics")
-    with pytest.raises(TypeError, match="an estimator"):
-        build_pipeline(3)

@@ -104,10 +104,10 @@ def name(item: object) -> str:
     return f"{item!r:.80}"
 
 
-def raise_for(failures: Sequence[tuple[int, object, str]]):
+def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = "pass on_error='nan'"):
     """Raise one ImageError for all (index, item, reason)."""
     lines = [f"Cannot decode {name(item)} (item {index}): {reason}." for index, item, reason in failures]
     if len(lines) > LISTED:
         lines[LISTED:] = [f"... and {len(lines) - LISTED} more."]
     them = "it" if len(lines) == 1 else "them"
-    raise ImageError("\n".join(lines) + f" Remove {them}, or pass on_error='nan'.")
+    raise ImageError("\n".join(lines) + f" Remove {them}, or {way_out}.")
