@@ -81,7 +81,8 @@ def prepare(frame, configs, store="auto", verbose=0) -> Prepared:
     check_classes(data.y[~is_test(data)])
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
-    found = compute(data.images, [featurizer(*one, store) for one in [*asked, (first, LIKENESS)]], verbose)
+    wanted = [featurizer(*one, store).get_params(deep=False) for one in [*asked, (first, LIKENESS)]]
+    found = compute(data.images, wanted, verbose)
     notes = bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)
