@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from hybrid.features.embed import calibrate, embed
-from hybrid.features.recipe import read_recipe
+from hybrid.features.embed import embed
+from hybrid.features.passes import read_request
+from hybrid.features.recipe import Recipe, read_recipe
 from hybrid.images.items import as_items
 from hybrid.sources.network import class_names
 from hybrid.store.feature_store import open_store
@@ -126,12 +127,8 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        as_items(X)
-        recipe = read_recipe(self.get_params(deep=False))
-        if recipe.precision == "int8" and recipe.calibration is None:
-            calibrate(as_items(X), recipe)
-        open_store(self.store)
-        self.fingerprint_ = recipe.network.fingerprint
+        request = read_request(X, self.get_params(deep=False))
+        self.fingerprint_ = request.recipe.network.fingerprint
         self._source = self._names_network()
         return self
 
@@ -199,7 +196,7 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
         recipe = self._recipe()
         return recipe.open().drift if recipe.precision != "float32" else 1.0
 
-    def _recipe(self):
+    def _recipe(self) -> Recipe:
         """Read the parameters as they are now; refuse weights that changed under the same name."""
         check_is_fitted(self)
         recipe = read_recipe(self.get_params(deep=False))
@@ -210,7 +207,7 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
             )
         return recipe
 
-    def _names_network(self):
+    def _names_network(self) -> tuple:
         return str(self.backbone), str(self.weights), self.seed
 
     def __sklearn_is_fitted__(self):

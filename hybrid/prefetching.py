@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
 
-from hybrid.features.embed import run
-from hybrid.features.recipe import read_recipe
+from hybrid.features.passes import Request, fill, read_request
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.finetune.classifier import FineTunedClassifier
-from hybrid.images.items import as_items
-from hybrid.store.feature_store import open_store
 
 
 def prefetch(estimator, X, verbose=0):
@@ -51,78 +48,43 @@ def prefetch(estimator, X, verbose=0):
     >>> prefetch(search, sample["image"])
     0
     """
-    groups = {}
-    for wanted in requests(estimator, X):
-        groups.setdefault(wanted.group, []).append(wanted)
-    passes = 0
-
-    def count(jobs, vectors):
-        nonlocal passes
-        passes += sum(job.computed for job in jobs)
-
-    for first, *others in groups.values():
-        recipe = first.recipe.join(other.recipe for other in others)
-        params = first.featurizer.get_params(deep=False)
-        run(
-            as_items(first.X),
-            recipe,
-            open_store(params["store"]),
-            count,
-            batch_size=params["batch_size"],
-            on_error=params["on_error"],
-            verbose=verbose or params["verbose"],
-        )
-    return passes
+    return fill(requests(estimator, X), verbose)
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
-    """A featurizer that will be fitted, and the images it will see."""
-
-    featurizer: ResNetFeaturizer
-    X: object
-    columns: str
-
-    def __post_init__(self):
-        if self.featurizer.store is None:
-            raise ValueError(
-                "Got store=None, but prefetch needs a store to put features in. Pass store='auto'."
-            )
-        fitted = clone(self.featurizer).fit(self.X)
-        object.__setattr__(self, "recipe", read_recipe(fitted.get_params(deep=False)))
-
-    @property
-    def group(self):
-        return self.recipe.scope, str(self.featurizer.store), self.columns
+def wanted(featurizer: ResNetFeaturizer, X: object) -> Request:
+    """What a featurizer that will be fitted on `X` asks the store for."""
+    if featurizer.store is None:
+        raise ValueError("Got store=None, but prefetch needs a store to put features in. Pass store='auto'.")
+    return read_request(X, featurizer.get_params(deep=False))
 
 
-def requests(estimator, X, columns=""):
+def requests(estimator: object, X: object) -> Iterator[Request]:
     """Yield a Request for every featurizer that fitting `estimator` on `X` would run."""
     if isinstance(estimator, ResNetFeaturizer):
-        yield Request(estimator, X, columns)
+        yield wanted(estimator, X)
     elif isinstance(estimator, FineTunedClassifier):
-        yield from requests(estimator.featurizer(), X, columns)
+        yield from requests(estimator.featurizer(), X)
     elif isinstance(estimator, Pipeline):
-        yield from first_step(estimator, X, columns)
+        yield from first_step(estimator, X)
     elif isinstance(estimator, ColumnTransformer):
         for _, transformer, chosen in estimator.transformers:
-            yield from requests(transformer, select(X, chosen), f"{columns}/{chosen!r}")
+            yield from requests(transformer, select(X, chosen))
     elif hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
         for candidate in candidates(estimator):
-            yield from requests(candidate, X, columns)
+            yield from requests(candidate, X)
     elif hasattr(estimator, "get_params"):
         for value in estimator.get_params(deep=False).values():
             for part in value if isinstance(value, (list, tuple)) else [value]:
                 inner = part[1] if isinstance(part, tuple) and len(part) == 2 else part
-                yield from requests(inner, X, columns)
+                yield from requests(inner, X)
 
 
-def first_step(pipeline, X, columns):
+def first_step(pipeline: Pipeline, X: object) -> Iterator[Request]:
     """Follow the step that sees X itself; what lies behind another step sees something else."""
     steps = [(name, step) for name, step in pipeline.steps if step is not None and step != "passthrough"]
     if not steps:
         return
-    yield from requests(steps[0][1], X, columns)
+    yield from requests(steps[0][1], X)
     for name, step in steps[1:]:
         if any(True for _ in requests(step, X)):
             warnings.warn(
@@ -133,7 +95,7 @@ def first_step(pipeline, X, columns):
             )
 
 
-def candidates(search):
+def candidates(search: BaseEstimator) -> Iterator[BaseEstimator]:
     """Yield the search's estimator under each setting that changes what its featurizers are asked for."""
     owners = search.estimator.get_params(deep=True)
     settings = {}
@@ -146,7 +108,7 @@ def candidates(search):
         )
 
 
-def settings_of(search):
+def settings_of(search: BaseEstimator) -> Iterable[dict]:
     """The parameter settings that a search will try; a warning where chance will choose them."""
     if hasattr(search, "param_grid"):
         return ParameterGrid(search.param_grid)
@@ -167,21 +129,21 @@ def settings_of(search):
     return ParameterGrid(lists)
 
 
-def touches(owners, estimator, key):
+def touches(owners: dict, estimator: BaseEstimator, key: str) -> bool:
     """Whether a parameter belongs to a featurizer, or to something that holds one."""
     owner, _, _ = key.rpartition("__")
     owner = owners.get(owner, estimator) if owner else estimator
     return holds_featurizer(owner) or holds_featurizer(owners.get(key))
 
 
-def holds_featurizer(estimator):
+def holds_featurizer(estimator: object) -> bool:
     if not hasattr(estimator, "get_params") or isinstance(estimator, type):
         return False
     kinds = ResNetFeaturizer, FineTunedClassifier
     return any(isinstance(one, kinds) for one in (estimator, *estimator.get_params(deep=True).values()))
 
 
-def select(X, columns):
+def select(X: object, columns: object) -> object:
     """The columns of X that a ColumnTransformer hands on."""
     columns = columns(X) if callable(columns) else columns
     if not hasattr(X, "iloc"):

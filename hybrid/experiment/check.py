@@ -77,7 +77,7 @@ def check(
     model = {"model": {"kind": "logistic"}, "logistic": {"C": 0.01}}
     config = read_config(settings | model | ({"cv": {"threshold": threshold}} if threshold else {}))
     data = read_labelled(frame)
-    found = compute(data.images, [featurizer(config, LIKENESS, store)], verbose)
+    found = compute(data.images, [featurizer(config, LIKENESS, store).get_params(deep=False)], verbose)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     readable, X = data.take(good), found.features[0][good]
     exact, near = copies(readable, X, [found.digests[row] for row in good], config.cv.threshold)

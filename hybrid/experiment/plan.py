@@ -95,12 +95,12 @@ def plan(
     config = read_config(config)
     images, candidates = read_labelled(frame).images, read_candidates(config)
     settings = dict.fromkeys([*(candidate.setting or LIKENESS for candidate in candidates), LIKENESS])
-    featurizers = [featurizer(config, setting, store) for setting in settings]
-    recipes = [read_recipe(one.get_params(deep=False)) for one in featurizers]
+    wanted = [featurizer(config, setting, store).get_params(deep=False) for setting in settings]
+    recipes = [read_recipe(params) for params in wanted]
     together = recipes[0].join(recipes[1:])
     sample = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), LOOKED_UP)).astype(int)]
     absent = missing(sample, together, store)
-    run, rate = probe(absent, featurizers, config.features.batch_size)
+    run, rate = probe(absent, wanted, config.features.batch_size)
     # What the probe ran is in the store by now, if there is one.
     passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
     parts = config.cv.folds * config.cv.repeats
@@ -140,14 +140,14 @@ def content(item: Any, recipe: Recipe) -> bytes | None:
         return None
 
 
-def probe(items: list, featurizers: list[ResNetFeaturizer], batch_size: int) -> tuple[int, float]:
+def probe(items: list, wanted: list[dict], batch_size: int) -> tuple[int, float]:
     """Run two batches; return how many images these were, and the seconds an image of the second one took."""
     rate = 0.0
     first, second = items[:batch_size], items[batch_size : 2 * batch_size]
     for batch in (first, second):
         if batch:
             start = time.perf_counter()
-            compute(batch, featurizers)
+            compute(batch, wanted)
             rate = (time.perf_counter() - start) / len(batch)
     return len(first) + len(second), rate
 

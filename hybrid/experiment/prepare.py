@@ -65,7 +65,8 @@ def prepare(
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
     readers = [featurizer(config, setting or LIKENESS, store) for config, setting in asked]
-    found = compute(data.images, [*readers, featurizer(first, LIKENESS, store)], verbose)
+    readers.append(featurizer(first, LIKENESS, store))
+    found = compute(data.images, [reader.get_params(deep=False) for reader in readers], verbose)
     notes = bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)

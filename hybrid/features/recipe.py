@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
 from hybrid.engines.int8 import usual_calibration
-from hybrid.engines.opened import choose, open_engine
+from hybrid.engines.opened import Engine, choose, open_engine
 from hybrid.images.frame import Frame
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import Network, locate, needs_head
@@ -19,6 +20,8 @@ MAX_VIEWS = 10
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 1
 
+Part = tuple[str, str | None]  # (layer, pooling)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,7 +29,7 @@ class Recipe:
 
     network: Network
     frame: Frame
-    parts: tuple[tuple[str, str | None], ...]
+    parts: tuple[Part, ...]
     engine: str
     precision: str
     value_range: tuple[float, float] | None = None
@@ -54,12 +57,12 @@ class Recipe:
             sort_keys=True,
         )
 
-    def text(self, part) -> str:
+    def text(self, part: Part) -> str:
         """The canonical JSON of one part: what the store knows the vector by."""
         layer, pooling = part
         return json.dumps(json.loads(self.scope) | {"layer": layer, "pooling": pooling}, sort_keys=True)
 
-    def width(self, part) -> int | None:
+    def width(self, part: Part) -> int | None:
         """The part's width where the record knows it."""
         layer, pooling = part
         record = self.network.backbone
@@ -77,17 +80,17 @@ class Recipe:
         widths = [self.width(part) for part in self.parts]
         return list(self.open().widths) if None in widths else widths
 
-    def open(self):
+    def open(self) -> Engine:
         """Return the engine that runs this recipe."""
         return open_engine(self.network, self.parts, self.engine, self.precision, self.calibration)
 
-    def join(self, others) -> Recipe:
+    def join(self, others: Iterable[Recipe]) -> Recipe:
         """This recipe with the parts of others that share its forward pass."""
         parts = dict.fromkeys(part for recipe in (self, *others) for part in recipe.parts)
         return replace(self, parts=tuple(parts))
 
 
-def read_recipe(params) -> Recipe:
+def read_recipe(params: Mapping[str, object]) -> Recipe:
     """Validate a featurizer's parameters and look up what they name; no network is loaded."""
     check_plain(params)
     record = find(params["backbone"])
@@ -104,7 +107,7 @@ def read_recipe(params) -> Recipe:
     return Recipe(network, frame, tuple(parts), engine, precision, value_range, calibration)
 
 
-def check_plain(params):
+def check_plain(params: Mapping[str, object]) -> None:
     """Refuse what no network could ever accept."""
     for name, low, high in (("batch_size", 1, None), ("views", 1, MAX_VIEWS)):
         value = params[name]
@@ -123,7 +126,7 @@ def check_plain(params):
             )
 
 
-def as_tuple(name, value, allowed=None) -> tuple[str, ...]:
+def as_tuple(name: str, value: object, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """A name or a list of names, without repeats."""
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not values or not all(isinstance(one, str) for one in values):
@@ -138,7 +141,7 @@ def as_tuple(name, value, allowed=None) -> tuple[str, ...]:
     return tuple(values)
 
 
-def read_size(size) -> tuple[int, int] | None:
+def read_size(size: object) -> tuple[int, int] | None:
     """An image size as (height, width)."""
     pair = (size, size) if isinstance(size, Integral) and not isinstance(size, bool) else size
     if pair is None:
@@ -154,7 +157,7 @@ def read_size(size) -> tuple[int, int] | None:
     return int(pair[0]), int(pair[1])
 
 
-def read_range(value_range) -> tuple[float, float] | None:
+def read_range(value_range: object) -> tuple[float, float] | None:
     """The range of float pixels, such as (0, 1)."""
     if value_range is None:
         return None
