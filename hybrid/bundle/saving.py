@@ -102,7 +102,7 @@ def write_networks(featurizers, recipes, folder) -> dict:
     parts, networks = {}, {}
     for one in featurizers:
         recipe = probes.recipe_of(one)
-        if recipe.network.backbone.name != "tiny":
+        if "openvino" in recipe.network.backbone.engines:
             parts.setdefault(recipe.network, []).extend(recipe.parts)
     names = {network: f"network-{i}" for i, network in enumerate(parts)}
     for network, name in names.items():
