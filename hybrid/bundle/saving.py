@@ -15,7 +15,6 @@ from sklearn.base import BaseEstimator
 from hybrid.archive.files import BundleError, write
 from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
 from hybrid.bundle import portable, probes
-from hybrid.engines.opened import PRODUCTS
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
@@ -116,7 +115,7 @@ def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], fol
     parts, networks = {}, {}
     for one in featurizers:
         recipe = probes.recipe_of(one)
-        if recipe.engine in PRODUCTS:
+        if "openvino" in recipe.network.backbone.engines:
             parts.setdefault(recipe.network, []).extend(recipe.parts)
     names = {network: f"network-{i}" for i, network in enumerate(parts)}
     for network, name in names.items():

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from hybrid.config import Config
     from hybrid.features.recipe import Recipe
-    from hybrid.featurizer import ResNetFeaturizer
 
 # How many images are looked up in the store; of more, the share is estimated.
 LOOKED_UP = 512
