@@ -365,7 +365,7 @@ def test_a_full_disk_means_a_warning_and_the_right_rows(saved, tmp_path):
         import numpy as np
         from test_engines import features, images, openvino
         expected = features("openvino", images(2))
-        model = openvino.converted.read(openvino.core(), sys.argv[1])
+        model = openvino.conversions.read(openvino.core(), sys.argv[1])
         openvino.convert = lambda *arguments: model
         """.replace("sys.argv[1]", repr(saved.name))
         + f"""

@@ -35,12 +35,7 @@ class Kind(Protocol):
         """Return the precision that "auto" stands for; refuse one that is not to be had here."""
 
     def load(
-        self,
-        network: Network,
-        parts: tuple[Part, ...],
-        precision: str,
-        limit: int,
-        calibration: Calibration,
+        self, network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
     ) -> Engine:
         """Open a network on at most `limit` threads, to read these parts (layer, pooling)."""
 

@@ -25,11 +25,7 @@ _orphaned = False
 
 
 def open_engine(
-    network: Network,
-    parts: Sequence[Part],
-    engine: str,
-    precision: str,
-    calibration: Calibration = None,
+    network: Network, parts: Sequence[Part], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
     """Return the engine that computes these parts; calls that ask for the same share one.
 
@@ -70,11 +66,7 @@ def use_threads(engine: str) -> None:
 
 
 def load(
-    network: Network,
-    parts: tuple[Part, ...],
-    engine: str,
-    precision: str,
-    calibration: Calibration = None,
+    network: Network, parts: tuple[Part, ...], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
     """Open an engine of its own, and measure its drift."""
     found = kind(engine).load(network, parts, precision, threads(), calibration)
