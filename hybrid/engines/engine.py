@@ -10,6 +10,8 @@ import numpy as np
 
 from hybrid.sources.network import Network
 
+# What each engine needs, the fastest first; none is NumPy, in the thread that asks.
+PRODUCTS = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "tiny": None}
 Part = tuple[str, str | None]
 Calibration = np.ndarray | str | None
 

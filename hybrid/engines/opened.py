@@ -11,7 +11,7 @@ from functools import partial
 import joblib
 
 from hybrid.engines.drift import measure
-from hybrid.engines.engine import Calibration, Engine, Part, kind
+from hybrid.engines.engine import PRODUCTS, Calibration, Engine, Part, kind
 from hybrid.engines.int8 import calibration_digest
 from hybrid.sources.network import Network
 
@@ -57,12 +57,12 @@ def open_engine(
 def use_threads(engine: str) -> None:
     """Refuse an engine whose threads were lost in a fork; any later fork loses them."""
     global _has_native_threads
-    if _orphaned and engine != "tiny":
+    if _orphaned and PRODUCTS[engine]:
         raise RuntimeError(
             f"Engine {engine!r} was in use before this process was forked, and its threads are lost here. "
             "Start workers with joblib's loky or with multiprocessing's spawn."
         )
-    _has_native_threads |= engine != "tiny"
+    _has_native_threads |= bool(PRODUCTS[engine])
 
 
 def load(
