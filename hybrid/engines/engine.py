@@ -13,6 +13,7 @@ from hybrid.sources.network import Network
 # What each engine needs, the fastest first; none is NumPy, in the thread that asks.
 PRODUCTS = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "tiny": None}
 Part = tuple[str, str | None]
+# uint8 images (n, h, w, 3), or their digest.
 Calibration = np.ndarray | str | None
 
 

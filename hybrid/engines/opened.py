@@ -29,18 +29,8 @@ def open_engine(
 ) -> Engine:
     """Return the engine that computes these parts; calls that ask for the same share one.
 
-    Parameters
-    ----------
-    network : Network
-    parts : sequence of (layer, pooling)
-    engine, precision : str
-        What :func:`hybrid.engines.choose.choose` returned.
-    calibration : uint8 array of shape (n, h, w, 3), or its digest, optional
-        Images to set the scales of precision "int8" by; the digest finds a network calibrated before.
-
-    Returns
-    -------
-    engine : Engine
+    `engine` and `precision` are what `choose` returned; `calibration` is images to set the scales of precision
+    "int8" by, or their digest, which finds a network that was calibrated before.
     """
     use_threads(engine)
     key = (network, tuple(parts), engine, precision, threads(), calibration_digest(calibration))

@@ -38,17 +38,10 @@ KEYS = (
 
 
 def read(path: Path, describe: Callable[[str | None], Signature], without=(), **fields) -> Backbone:
-    """Return the record of a user's network.
+    """Return the record of a user's network by hybrid.toml in its folder, or <file>.toml beside its file.
 
-    Parameters
-    ----------
-    path : Path
-        The TOML is hybrid.toml in a folder, and <file>.toml beside a file.
-    describe : function
-        What the network itself says of the signature that the TOML names.
-    without : tuple of str
-        The keys that say nothing of this kind of network.
-    **fields : what the record of every network of this kind says.
+    `describe` gives what the network itself says of the signature that the TOML names, `without` are the keys
+    that say nothing of this kind of network, and `fields` is what the records of this kind have in common.
     """
     description = path / "hybrid.toml" if path.is_dir() else path.with_name(path.name + ".toml")
     if not description.is_file():

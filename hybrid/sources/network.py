@@ -20,13 +20,7 @@ from hybrid.weights.files import Weights, drawn, given
 
 
 def locate(backbone: Backbone, weights, seed: int | None, size: tuple[int, int], top: bool) -> Network:
-    """Look up a network without loading it.
-
-    Raises
-    ------
-    ValueError
-        Where the weights cannot be had, or the network does not take this size.
-    """
+    """Look up a network without loading it; refuse a size that it does not take, or weights not to be had."""
     size = tuple(size)
     if min(size) < backbone.min_size:
         raise ValueError(
