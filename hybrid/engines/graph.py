@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
 
+from hybrid.engines.quiet import quiet
 from hybrid.sources.bundled import FAMILY as BUNDLE
 from hybrid.sources.bundled import layers as inside
 
@@ -48,11 +49,11 @@ def pooled_axes(layer, rank, pooling) -> tuple[int, ...]:
 
 
 def aside(function):
-    """Run a function in a thread of its own, which has none of the caller's graphs, devices and policies."""
+    """Run a function, quietly, in a thread that has none of the caller's graphs, devices and policies."""
 
     @wraps(function)
     def wrapper(*arguments):
-        with ThreadPoolExecutor(1) as thread:
+        with quiet(), ThreadPoolExecutor(1) as thread:
             return thread.submit(function, *arguments).result()
 
     return wrapper
@@ -66,7 +67,8 @@ def load_tensorflow(limit):
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow
+        with quiet():
+            import tensorflow
     except ImportError as exc:
         raise ValueError(
             "This network has not been converted on this machine yet, and that needs TensorFlow: "
