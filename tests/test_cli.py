@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hybrid import load_sample, show
+from hybrid import load_sample
 
 TINY = ["--set", "features.backbone=tiny", "--set", "curve.on=false"]
 
@@ -174,14 +174,6 @@ def test_training_into_a_missing_folder_fails_before_it_begins(photos, tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("hybrid: Cannot save to ")
     assert len(result.stderr.splitlines()) == 1
-
-
-def test_what_users_wrote_is_no_markup(capsys):
-    """A class called "[/]b" ended in a MarkupError."""
-    show.print_table([{"label": "[/]b", "[red]": "[red]"}])
-    printed = capsys.readouterr().out
-    assert "[/]b" in printed
-    assert printed.count("[red]") == 2
 
 
 def test_the_store_is_shown_checked_and_emptied(tmp_path, monkeypatch):

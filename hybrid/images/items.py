@@ -74,14 +74,12 @@ def refuse(X: object):
 
 def alone(X: object) -> str:
     """Say how to make a batch of one image, a folder or a pattern."""
-    found, way_out = f"one image, {name(X)}", "Wrap it in a list: [X]."
-    for is_one, what in ((is_folder(X), "a folder"), (is_pattern(X), "a pattern")):
-        if is_one:
-            found, way_out = (
-                f"{what}, {name(X)}",
-                f"List its images: hybrid.load_folder({str(X)!r})['image'].",
-            )
-    return f"Got {found}, but expected {EXPECTED}. {way_out}"
+    kind = "a folder" if is_folder(X) else "a pattern" if is_pattern(X) else "one image"
+    wrap, listing = (
+        "Wrap it in a list: [X].",
+        f"List its images: hybrid.load_folder({str(X)!r:.200})['image'].",
+    )
+    return f"Got {kind}, {name(X)}, but expected {EXPECTED}. {wrap if kind == 'one image' else listing}"
 
 
 def as_rows(X: np.ndarray) -> np.ndarray:
@@ -127,7 +125,7 @@ def name(item: object) -> str:
         return repr(str(os.fsdecode(item)))
     if isinstance(item, ENCODED):
         return f"{len(encoded(item))} bytes"
-    if hasattr(item, "__array__") and hasattr(item, "shape"):
+    if hasattr(item, "__array__") and getattr(item, "shape", ()):
         kind = "array" if isinstance(item, np.ndarray) else type(item).__name__
         return f"{kind} {tuple(item.shape)} {getattr(item, 'dtype', '')}"
     if isinstance(item, Image.Image):
