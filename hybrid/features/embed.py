@@ -22,7 +22,7 @@ from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.engines.opened import open_engine, threads
 from hybrid.features.recipe import Part, Recipe
 from hybrid.images.decoding import decode, digest
-from hybrid.images.items import raise_for
+from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.store.feature_store import FeatureStore
@@ -298,12 +298,10 @@ def report(failures: list[Failure], on_error: str) -> None:
     """Raise or warn for images that cannot be read."""
     if not failures:
         return
-    try:
+    if on_error == "raise":
         raise_for(failures)
-    except ImageError as exc:
-        if on_error == "raise":
-            raise
-        warnings.warn(f"{len(failures)} rows are NaN. {exc}", RuntimeWarning, stacklevel=4)
+    rows = "1 row is" if len(failures) == 1 else f"{len(failures)} rows are"
+    warnings.warn(f"{rows} NaN. {listing(failures)}", RuntimeWarning, stacklevel=4)
 
 
 def calibrate(items: Sequence, recipe: Recipe) -> None:
