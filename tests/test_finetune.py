@@ -245,6 +245,15 @@ def test_a_wrong_parameter_says_what_is_right(sample, params, message):
         tiny(**params).fit(*sample)
 
 
+def test_a_subclass_with_a_narrower_init_misses_no_epochs(sample):
+    class Short(FineTunedClassifier):
+        def __init__(self, hidden=(8,)):
+            super().__init__("tiny", hidden=hidden, epochs=2)
+
+    model = GridSearchCV(Short(), {"hidden": [(), (4,)]}, cv=2).fit(*sample)
+    assert len(model.best_estimator_.history_["loss"]) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
