@@ -81,6 +81,16 @@ def load_tensorflow(limit):
     return tensorflow
 
 
+# The network that was tuned last, and its Keras model, until somebody reads it.
+_at_hand = {}
+
+
+def keep_at_hand(network, model):
+    """Have a network's model read as it is, the first time, instead of built again."""
+    _at_hand.clear()
+    _at_hand[network] = model
+
+
 def trace(network, layers, read, batch, limit):
     """Return the function from `batch` uint8 images to what `read` makes of the layers' maps."""
     tensorflow = load_tensorflow(limit)
@@ -88,7 +98,7 @@ def trace(network, layers, read, batch, limit):
 
     from hybrid.sources.network import headless, layer_outputs, preprocess
 
-    model = headless(network)
+    model = _at_hand.pop(network, None) or headless(network)
     inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))
 
     def outer(pixels):

@@ -116,10 +116,10 @@ def use_threads(engine):
 
 
 def load(network, parts, engine, precision, calibration=None) -> Engine:
-    """Open an engine of its own, and measure its drift."""
+    """Open an engine of its own, and measure its drift; a tuned network is not opened twice for that."""
     module = import_module(f"hybrid.engines.{engine}")
     found = module.load(network, parts, precision, threads(), calibration)
-    if precision != "float32":
+    if precision != "float32" and not network.weights.changes:
         exact = partial(load, network, parts, engine, "float32")
         found.drift = measure(network, parts, found, exact, calibration_digest(calibration))
     return found

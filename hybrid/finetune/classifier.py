@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from hybrid.engines.graph import keep_at_hand
 from hybrid.features.embed import embed
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.finetune.checks import check_params
@@ -307,7 +308,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if self.unfreeze is not None:
             plan = self._plan("tuning", self.tuning_epochs, self.tuning_rate, seed + 1)
             recipe = tuned(featurizer._recipe(), changes, self.engine, self.precision)
-            changes, more = tune(recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch)
+            changes, more, model = tune(
+                recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch
+            )
+            keep_at_hand(tuned(featurizer._recipe(), changes, self.engine, self.precision).network, model)
             records += more
         return head, changes, records
 

@@ -110,7 +110,7 @@ def tune(
     unfreeze: str | int,
     augmentations: Sequence[str],
     scratch: bool,
-) -> tuple[dict[str, np.ndarray], list[dict]]:
+) -> tuple[dict[str, np.ndarray], list[dict], keras.Model]:
     """Train the head in place and the top of the network on it.
 
     Returns
@@ -119,6 +119,8 @@ def tune(
         The arrays that are others now, by the place and path of their variables.
     records : list of dict
         One an epoch.
+    model : keras.Model
+        The network as it is now.
     """
     learner = Learner(recipe, items, head, task, plan, unfreeze, augmentations, scratch)
     with ThreadPoolExecutor(threads()) as learner.pool:
@@ -126,7 +128,7 @@ def tune(
     half = len(head.coefs)
     values = [variable.value.numpy() for variable in learner.head]
     head.coefs, head.intercepts = values[:half], values[half:]
-    return learner.changes(), records
+    return learner.changes(), records, learner.base
 
 
 class Learner:
