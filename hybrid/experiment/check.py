@@ -23,10 +23,9 @@ from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hybrid.config import Config
     from hybrid.datasets.labelled import Labelled
+    from hybrid.experiment.prepare import Table
 
 FEW = 10
 # A picture of a quarter, or of four times, the usual number of pixels.
@@ -41,7 +40,7 @@ DOUBT = 10.0
 
 
 def check(
-    frame: pd.DataFrame | str,
+    frame: Table,
     *,
     store: Any = "auto",
     backbone: str = "efficientnet_lite0",
@@ -60,10 +59,6 @@ def check(
     threshold : float, optional
         The cosine from which two images are near duplicates: `cv.threshold` of a config.
     verbose : int, default=0
-
-    Returns
-    -------
-    Findings
 
     Examples
     --------

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +26,17 @@ from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.sources.network import headless, named, preprocess
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
-def check_unfreeze(record, unfreeze):
+    from hybrid.features.recipe import Recipe
+    from hybrid.finetune.course import Plan, Task
+    from hybrid.finetune.head import Head
+    from hybrid.sources.record import Backbone
+
+
+def check_unfreeze(record: Backbone, unfreeze: str | int) -> None:
     """Refuse what names no part of the network; it is not loaded."""
     stages = [stage.name for stage in record.stages]
     count = isinstance(unfreeze, (int, np.integer)) and not isinstance(unfreeze, bool) and unfreeze > 0
@@ -41,7 +52,7 @@ def check_unfreeze(record, unfreeze):
         )
 
 
-def tuned(recipe, changes, engine, precision):
+def tuned(recipe: Recipe, changes: dict[str, np.ndarray], engine: str, precision: str) -> Recipe:
     """Return the recipe of the network with these arrays over its weights, and a fingerprint of its own.
 
     TensorFlow runs it under "auto", where it can: to convert every tuned network for OpenVINO would not pay.
@@ -60,7 +71,7 @@ def tuned(recipe, changes, engine, precision):
     return replace(recipe, network=network, engine=engine, precision=precision)
 
 
-def unfreeze_layers(record, base, unfreeze):
+def unfreeze_layers(record: Backbone, base: keras.Model, unfreeze: str | int) -> None:
     """Make layers of a Keras model trainable: all behind the stage before, or the last so many."""
     base.trainable = True
     layers = base.layers
@@ -82,7 +93,16 @@ def unfreeze_layers(record, base, unfreeze):
         )
 
 
-def tune(recipe, items, head, task, plan, unfreeze, augmentations, scratch):
+def tune(
+    recipe: Recipe,
+    items: Sequence,
+    head: Head,
+    task: Task,
+    plan: Plan,
+    unfreeze: str | int,
+    augmentations: Sequence[str],
+    scratch: bool,
+) -> tuple[dict[str, np.ndarray], list[dict], keras.Model]:
     """Train the head in place and the top of the network on it.
 
     Returns
@@ -91,6 +111,8 @@ def tune(recipe, items, head, task, plan, unfreeze, augmentations, scratch):
         The arrays that are others now, by the place and path of their variables.
     records : list of dict
         One an epoch.
+    model : keras.Model
+        The network as it is now.
     """
     learner = Learner(recipe, items, head, task, plan, unfreeze, augmentations, scratch)
     with ThreadPoolExecutor(threads()) as learner.pool:
@@ -98,13 +120,23 @@ def tune(recipe, items, head, task, plan, unfreeze, augmentations, scratch):
     half = len(head.coefs)
     values = [variable.value.numpy() for variable in learner.head]
     head.coefs, head.intercepts = values[:half], values[half:]
-    return learner.changes(), records
+    return learner.changes(), records, learner.base
 
 
 class Learner:
     """A network and its head in training."""
 
-    def __init__(self, recipe, items, head, task, plan, unfreeze, augmentations, scratch):
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence,
+        head: Head,
+        task: Task,
+        plan: Plan,
+        unfreeze: str | int,
+        augmentations: Sequence[str],
+        scratch: bool,
+    ):
         self.recipe, self.items, self.task, self.plan = recipe, items, task, plan
         self.kinds, self.scratch = augmentations, scratch
         use_threads("tensorflow")
@@ -120,7 +152,7 @@ class Learner:
         self.prepare_layers()
         self.compile(keras.optimizers.AdamW(plan.rate, weight_decay=plan.weight_decay or None))
 
-    def prepare_layers(self):
+    def prepare_layers(self) -> None:
         """Seed a network's own dropout, and have its statistics follow the last epoch: Keras's lag behind."""
         steps = len(self.plan.order(self.task, 0))
         for i, layer in enumerate(self.base.layers):
@@ -129,7 +161,7 @@ class Learner:
             if hasattr(layer, "moving_mean"):
                 layer.momentum = min(layer.momentum, 1 - 1 / steps)
 
-    def compile(self, optimizer):
+    def compile(self, optimizer: keras.Optimizer) -> None:
         """Make the graphs of a step and of a prediction."""
         tf, spec = self.tensorflow, self.tensorflow.TensorSpec
         pixels = spec((None, *self.recipe.network.size, 3), tf.uint8)
@@ -142,7 +174,7 @@ class Learner:
         )
         self.test = tf.function(self.examine, [pixels, targets, weights], autograph=False, jit_compile=False)
 
-    def learn(self, pixels, targets, weights, seed):
+    def learn(self, pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple:
         with self.tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             values = [variable.value for variable in self.trained]
             tape.watch(values)
@@ -151,7 +183,7 @@ class Learner:
         self.optimizer.apply(tape.gradient(loss, values), self.trained)
         return losses, hits
 
-    def examine(self, pixels, targets, weights, seed=None):
+    def examine(self, pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: Any = None) -> tuple:
         """Return each image's weighted loss, and whether the network is right."""
         tf = self.tensorflow
         logits = self.logits(pixels, seed)
@@ -159,7 +191,7 @@ class Learner:
         hits = tf.cast(tf.argmax(logits, 1) == tf.argmax(targets, 1), tf.float32) * weights
         return losses, hits
 
-    def logits(self, pixels, seed):
+    def logits(self, pixels: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """The network's answers; with a seed those of training, with dropout."""
         tf = self.tensorflow
         x = self.base(
@@ -176,7 +208,7 @@ class Learner:
                     x = tf.nn.experimental.stateless_dropout(x, self.plan.dropout, seed + [0, i])
         return x
 
-    def train(self, epoch):
+    def train(self, epoch: int) -> tuple[float, float]:
         """Go through the training images once; return the mean loss and accuracy on the way."""
         batches, sums = self.plan.order(self.task, epoch), np.zeros(3)
         for number, (rows, pixels) in enumerate(self.pixels(batches, epoch)):
@@ -187,7 +219,7 @@ class Learner:
             sums += np.sum(losses), np.sum(hits), weights.sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def evaluate(self):
+    def evaluate(self) -> tuple[float, float]:
         """Return the mean loss and accuracy on the held-out images."""
         rows, size = self.task.held_out, self.plan.batch_size
         sums = np.zeros(3)
@@ -197,18 +229,18 @@ class Learner:
             sums += np.sum(losses), np.sum(hits), weights.sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def snapshot(self):
+    def snapshot(self) -> list[np.ndarray]:
         return [variable.value.numpy() for variable in self.variables()]
 
-    def restore(self, values):
+    def restore(self, values: list[np.ndarray]) -> None:
         for variable, value in zip(self.variables(), values, strict=True):
             variable.assign(value)
 
-    def variables(self):
+    def variables(self) -> list:
         """All that training changes: in a network from scratch the statistics, too."""
         return [*self.base.weights, *self.head] if self.scratch else self.trained
 
-    def changes(self):
+    def changes(self) -> dict[str, np.ndarray]:
         """Return what is not as it was, over what had been tuned before."""
         after = {name: variable.value.numpy() for name, variable in named(self.base).items()}
         changed = {
@@ -216,17 +248,19 @@ class Learner:
         }
         return (self.recipe.network.weights.changes or {}) | changed
 
-    def pixels(self, batches, epoch=None):
+    def pixels(
+        self, batches: list[np.ndarray], epoch: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, uint8 images), decoded in threads one batch ahead; augmented in training."""
         ahead = deque()
         for rows in batches:
-            ahead.append((rows, [self.pool.submit(self.load, row, epoch) for row in rows]))
+            ahead.append((rows, [self.pool.submit(self.decoded, row, epoch) for row in rows]))
             if len(ahead) > 1:
                 yield self.collect(*ahead.popleft())
         while ahead:
             yield self.collect(*ahead.popleft())
 
-    def collect(self, rows, futures):
+    def collect(self, rows: np.ndarray, futures: list[Future]) -> tuple[np.ndarray, np.ndarray]:
         images = [future.result() for future in futures]
         failures = [
             (row, self.items[row], str(image))
@@ -237,7 +271,7 @@ class Learner:
             raise_for(failures)
         return rows, np.stack(images)
 
-    def load(self, row, epoch):
+    def decoded(self, row: int, epoch: int | None) -> np.ndarray | ImageError:
         """Return an image's pixels, or the error."""
         frame, kinds = self.recipe.frame, self.kinds if epoch is not None else ()
         try:
