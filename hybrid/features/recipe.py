@@ -18,7 +18,7 @@ POOLINGS = ("avg", "max", "gem", "flatten")
 RESIZES = ("crop", "squash", "pad")
 MAX_VIEWS = 10
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
-PREPROCESSING = 1
+PREPROCESSING = 2
 
 Part = tuple[str, str | None]  # (layer, pooling)
 
