@@ -13,10 +13,19 @@ from hybrid.engines.opened import Engine, choose, open_engine
 from hybrid.images.frame import Frame
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import Network, locate, needs_head
+from hybrid.sources.record import Stage
 
 POOLINGS = ("avg", "max", "gem", "flatten")
+# What a pass keeps of each layer besides what it was asked for.
+KEPT_POOLINGS = POOLINGS[:3]
 RESIZES = ("crop", "squash", "pad")
-MAX_VIEWS = 10
+# From, to, and how a message names it.
+WHOLE_NUMBERS = {
+    "batch_size": (1, None, "a positive integer"),
+    "views": (1, 10, "an integer from 1 to 10"),
+    "verbose": (0, None, "0 or 1"),
+    "seed": (0, None, "an integer of 0 or more, or None"),
+}
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 2
 
@@ -58,9 +67,28 @@ class Recipe:
         )
 
     def text(self, part: Part) -> str:
-        """The canonical JSON of one part: what the store knows the vector by."""
+        """The canonical JSON of one part: what the store knows the vector by, whatever name it was asked by."""
         layer, pooling = part
-        return json.dumps(json.loads(self.scope) | {"layer": layer, "pooling": pooling}, sort_keys=True)
+        own = {stage.name: stage.layer for stage in self.stages}
+        named = {"layer": own.get(layer, layer), "pooling": pooling}
+        return json.dumps(json.loads(self.scope) | named, sort_keys=True)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The layers that the network's record names."""
+        record = self.network.backbone
+        return (*record.stages, record.last) if record.last else record.stages
+
+    @cached_property
+    def whole(self) -> Recipe:
+        """This recipe with every stage and pooling beside what it asks for: one pass has them all in its hands."""
+        names: dict[str, str] = {}
+        for stage in self.stages:
+            names.setdefault(stage.layer, stage.name)
+        usual = [(name, pooling) for name in names.values() for pooling in KEPT_POOLINGS]
+        usual += [("predictions", None)] * self.network.top
+        known = {self.text(part) for part in usual}
+        return replace(self, parts=(*usual, *(part for part in self.parts if self.text(part) not in known)))
 
     def width(self, part: Part) -> int | None:
         """The part's width where the record knows it."""
@@ -70,10 +98,7 @@ class Recipe:
             return record.classes
         if pooling == "flatten":
             return None
-        stages = {stage.name: stage.width for stage in record.stages}
-        if record.last is not None:
-            stages["last"] = record.last.width
-        return stages.get(layer)
+        return {stage.name: stage.width for stage in self.stages}.get(layer)
 
     def widths(self) -> list[int]:
         """The widths of all parts; those that only the network itself knows are asked of it."""
@@ -86,8 +111,11 @@ class Recipe:
 
     def join(self, others: Iterable[Recipe]) -> Recipe:
         """This recipe with the parts of others that share its forward pass."""
-        parts = dict.fromkeys(part for recipe in (self, *others) for part in recipe.parts)
-        return replace(self, parts=tuple(parts))
+        recipes = [self, *others]
+        parts = dict.fromkeys(part for recipe in recipes for part in recipe.parts)
+        # The network with its head has all that the one without it has.
+        network = next((recipe.network for recipe in recipes if recipe.network.top), self.network)
+        return replace(self, network=network, parts=tuple(parts))
 
 
 def read_recipe(params: Mapping[str, object]) -> Recipe:
@@ -109,15 +137,10 @@ def read_recipe(params: Mapping[str, object]) -> Recipe:
 
 def check_plain(params: Mapping[str, object]) -> None:
     """Refuse what no network could ever accept."""
-    for name, low, high in (("batch_size", 1, None), ("views", 1, MAX_VIEWS)):
+    for name, (low, high, expected) in WHOLE_NUMBERS.items():
         value = params[name]
-        if (
-            not isinstance(value, Integral)
-            or isinstance(value, bool)
-            or value < low
-            or value > (high or value)
-        ):
-            expected = f"an integer from {low} to {high}" if high else "a positive integer"
+        fits = isinstance(value, Integral) and not (isinstance(value, bool) and name != "verbose")
+        if not (name == "seed" and value is None) and not (fits and low <= value <= (high or value)):
             raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
     for name, allowed in (("resize", RESIZES), ("on_error", ("raise", "nan"))):
         if params[name] not in allowed:

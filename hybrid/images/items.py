@@ -106,8 +106,13 @@ def name(item) -> str:
 
 def raise_for(failures: Sequence[tuple[int, object, str]]):
     """Raise one ImageError for all (index, item, reason)."""
+    them = "it" if len(failures) == 1 else "them"
+    raise ImageError(f"{listing(failures)} Remove {them}, or pass on_error='nan'.")
+
+
+def listing(failures: Sequence[tuple[int, object, str]]) -> str:
+    """Name bad images (index, item, reason), a line each; the first of many."""
     lines = [f"Cannot decode {name(item)} (item {index}): {reason}." for index, item, reason in failures]
     if len(lines) > LISTED:
         lines[LISTED:] = [f"... and {len(lines) - LISTED} more."]
-    them = "it" if len(lines) == 1 else "them"
-    raise ImageError("\n".join(lines) + f" Remove {them}, or pass on_error='nan'.")
+    return "\n".join(lines)
