@@ -372,13 +372,27 @@ def test_a_wrong_size(good, tmp_path):
     refused(write_folder(tmp_path / "m", good | {"model.skops": b"short"}), r"'model.skops' has 5 bytes")
 
 
-def test_a_newer_protocol(good, tmp_path):
-    for protocol in (2, "1", True, None, 0):
-        files = {
-            **good,
-            "manifest.json": json.dumps(json.loads(good["manifest.json"]) | {"protocol": protocol}).encode(),
-        }
-        refused(write_zip(tmp_path / "m.hybrid", files), "protocol .* but expected 1 to 1. Update hybrid")
+def of_protocol(protocol, good, **about):
+    said = json.loads(good["manifest.json"]) | {"protocol": protocol} | about
+    return {**good, "manifest.json": json.dumps(said).encode()}
+
+
+@pytest.mark.parametrize("protocol", [manifest.PROTOCOL + 1, str(manifest.PROTOCOL), [], None, 0])
+def test_a_newer_protocol(protocol, good, tmp_path):
+    match = f"protocol .* written by hybrid-features .* but expected {manifest.PROTOCOL}. Update hybrid"
+    refused(write_zip(tmp_path / "m.hybrid", of_protocol(protocol, good)), match)
+
+
+def test_a_bundle_of_an_older_protocol_names_the_version_that_wrote_it(good, tmp_path):
+    about = {"versions": {"hybrid-features": "0.1.0"}, "created": "2026-01-31T12:00:00+00:00"}
+    match = (
+        r"protocol 1, written by hybrid-features 0\.1\.0 at 2026-01-31T12:00:00\+00:00, "
+        f"but expected {manifest.PROTOCOL}. Train and save the model again"
+    )
+    path = write_zip(tmp_path / "m.hybrid", of_protocol(1, good, **about))
+    refused(path, match)
+    assert manifest.is_bundle(path)
+    refused(write_zip(path, of_protocol(1, good, versions=3)), "hybrid-features of an unknown version")
 
 
 def test_missing_parts(good, tmp_path):
@@ -405,7 +419,7 @@ def test_too_many_parts(good, tmp_path):
         b"[]",
         b"nonsense",
         b"[" * 100_000,
-        b'{"format": "hybrid bundle", "protocol": 1}',
+        b'{"format": "hybrid bundle", "protocol": 2}',
         b"1e999",
     ],
 )

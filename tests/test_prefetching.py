@@ -211,13 +211,6 @@ def test_prefetch_without_a_store_says_what_to_do(files):
         prefetch(pipeline(None), files)
 
 
-def test_an_unknown_classifier_is_answered_with_the_near_one():
-    with pytest.raises(ValueError, match="Did you mean 'logistic'"):
-        build_pipeline("logistics")
-    with pytest.raises(TypeError, match="an estimator"):
-        build_pipeline(3)
-
-
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_grid_of_layers_and_poolings_took_a_pass_for_each_without_prefetch(files, store, n_jobs):
     grid = GRID | {

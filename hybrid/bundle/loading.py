@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sklearn.base import BaseEstimator
+
 from hybrid.archive.files import UNTRUSTED, BundleError, refusal
-from hybrid.archive.manifest import MODEL, read_manifest, read_part
+from hybrid.archive.manifest import MODEL, Key, read_manifest, read_part
 from hybrid.bundle import portable, probes
+from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
 
@@ -16,12 +20,12 @@ class Bundle:
     """A loaded bundle: its model, what its manifest says, and what else was saved with it."""
 
     path: Path
-    model: object
+    model: BaseEstimator
     manifest: dict
     extras: dict
 
 
-def load(path, key=None):
+def load(path: str | os.PathLike, key: Key = None) -> BaseEstimator:
     """Load the model of a bundle; no code from the file is run.
 
     Parameters
@@ -42,7 +46,7 @@ def load(path, key=None):
     return read(path, key).model
 
 
-def read(path, key=None) -> Bundle:
+def read(path: str | os.PathLike, key: Key = None) -> Bundle:
     """Load a bundle with all that is in it."""
     path = Path(path).expanduser().absolute()
     files, manifest = read_manifest(path, key)
@@ -67,7 +71,7 @@ def read(path, key=None) -> Bundle:
     return Bundle(path, model, manifest, content["extras"])
 
 
-def unpack(path, data) -> dict:
+def unpack(path: Path, data: bytes) -> dict:
     """Return what save put into the model's file, and nothing but that."""
     try:
         content = portable.loads(data)
@@ -79,7 +83,9 @@ def unpack(path, data) -> dict:
     raise refusal(path, f"{MODEL!r} is not what it should be ({reason})", "what save writes", UNTRUSTED)
 
 
-def check_featurizers(path, featurizers, templates, manifest):
+def check_featurizers(
+    path: Path, featurizers: list[ResNetFeaturizer], templates: list[ResNetFeaturizer], manifest: dict
+):
     """Refuse what would have this machine open, or write, a file of the bundle's choice."""
     recipes = manifest["recipes"]
     if len(featurizers) != len(recipes):
@@ -93,7 +99,7 @@ def check_featurizers(path, featurizers, templates, manifest):
             raise refusal(path, f"the backbone {one.backbone!r:.80}", "the name of a network", UNTRUSTED)
 
 
-def attach(path, featurizers, manifest):
+def attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):
     """Point each featurizer to its network: the one inside, or the same weights on this machine."""
     for one, recipe in zip(featurizers, manifest["recipes"], strict=True):
         inside = recipe.get("network")

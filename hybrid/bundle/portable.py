@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from hybrid.bundle.trees import check_trees
 from hybrid.featurizer import ResNetFeaturizer
@@ -38,7 +39,7 @@ SVC_STATE = "classes_", "class_weight_", "n_features_in_", "shape_fit_", "fit_st
 SIMPLE = (str, bytes, int, float, type(None), type)
 
 
-def walk(value) -> Iterator:
+def walk(value: object) -> Iterator:
     """Yield every object inside a model once, in an order that saving and loading keep."""
     seen, stack = {}, [value]
     while stack:
@@ -50,7 +51,7 @@ def walk(value) -> Iterator:
         stack += reversed(inside(value))
 
 
-def inside(value) -> list:
+def inside(value: object) -> list:
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, (list, tuple)):
@@ -60,25 +61,25 @@ def inside(value) -> list:
     return list(getattr(value, "__dict__", {}).values())
 
 
-def featurizers(model) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
+def featurizers(model: BaseEstimator) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
     """Return the fitted featurizers inside a model, and those that are templates only."""
     found = [one for one in walk(model) if reads_images(one)]
     fitted = [one for one in found if hasattr(one, "fingerprint_")]
     return fitted, [one for one in found if one not in fitted]
 
 
-def reads_images(value) -> bool:
+def reads_images(value: object) -> bool:
     """Say whether an object is one of ours; the classifier is not imported only to ask."""
     return isinstance(value, ResNetFeaturizer) or type(value).__module__ == "hybrid.finetune.classifier"
 
 
-def portable(model):
+def portable(model: BaseEstimator) -> BaseEstimator:
     """Return a copy of a model with nothing in it that belongs to this machine."""
     twins = {id(value): twin for value in walk(model) if (twin := twin_of(value)) is not None}
     return copy.deepcopy(model, twins)
 
 
-def twin_of(value):
+def twin_of(value: object) -> object:
     """Return what stands for an object elsewhere, or None where it can go as it is."""
     if reads_images(value):
         return unbound(value)
@@ -89,7 +90,7 @@ def twin_of(value):
     return None
 
 
-def unbound(reader):
+def unbound(reader: BaseEstimator) -> BaseEstimator:
     """Copy what reads images without this machine's store."""
     twin = copy.copy(reader)
     twin.store = None if reader.store is None else "auto"
@@ -100,7 +101,7 @@ def unbound(reader):
     return twin
 
 
-def plain_svc(svc):
+def plain_svc(svc: BaseEstimator) -> BaseEstimator:
     """Return scikit-learn's SVC with the fitted state of scikit-learn-intelex's, in libsvm's own types."""
     from sklearn.svm import SVC
 
@@ -119,7 +120,7 @@ def plain_svc(svc):
     return plain
 
 
-def dumps(content) -> bytes:
+def dumps(content: object) -> bytes:
     """Return the skops bytes of models, arrays and plain values; refuse what `loads` would refuse."""
     import skops.io
 
@@ -134,7 +135,7 @@ def dumps(content) -> bytes:
     return data
 
 
-def loads(data):
+def loads(data: bytes) -> object:
     """Return what `dumps` was given; any exception means that these bytes are not of its making."""
     import skops.io
 
@@ -144,7 +145,7 @@ def loads(data):
     return content
 
 
-def check_members(data):
+def check_members(data: bytes):
     """Refuse what would grow when it is read: compressed members, and arrays larger than their bytes."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
@@ -157,7 +158,7 @@ def check_members(data):
                 check_array(info.filename, content)
 
 
-def check_array(name, data):
+def check_array(name: str, data: bytes):
     """Refuse an array whose header promises other bytes than follow: NumPy would make room for them first."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)

@@ -10,13 +10,16 @@ import copy
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
+from hybrid.archive.manifest import PACKAGE
 from hybrid.datasets.sample import draw
 from hybrid.features.embed import embed
-from hybrid.features.recipe import read_recipe
+from hybrid.features.recipe import Recipe, read_recipe
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.images.decoding import decode
 from hybrid.images.frame import Frame
@@ -25,13 +28,13 @@ from hybrid.images.frame import Frame
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.15, "int8": 0.5}
 OUTPUT_TOLERANCE = 1e-4
 METHODS = ("predict_proba", "decision_function", "predict", "transform")
-PACKAGES = ("hybrid-features", "numpy", "scikit-learn", "skops", "pillow", "openvino", "tensorflow", "keras")
+PACKAGES = (PACKAGE, "numpy", "scikit-learn", "skops", "pillow", "openvino", "tensorflow", "keras")
 
 
 class Replay(ResNetFeaturizer):
     """A featurizer whose features are known."""
 
-    def transform(self, X):
+    def transform(self, X: list) -> np.ndarray:
         return self._features
 
 
@@ -45,7 +48,7 @@ def images() -> list[np.ndarray]:
     ]
 
 
-def record(model, featurizers) -> dict:
+def record(model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer]) -> dict:
     """Return what a model makes of the probes; without outputs, where it wants more than images."""
     features = [features_of(one) for one in featurizers]
     try:
@@ -55,18 +58,20 @@ def record(model, featurizers) -> dict:
     return {"features": features, "pixels": [pixels_of(one) for one in featurizers], "outputs": outputs}
 
 
-def features_of(featurizer) -> np.ndarray:
+def features_of(featurizer: ResNetFeaturizer) -> np.ndarray:
     """Compute the features anew, past the store."""
     return embed(images(), recipe_of(featurizer), None, batch_size=featurizer.batch_size)
 
 
-def pixels_of(featurizer) -> str:
+def pixels_of(featurizer: ResNetFeaturizer) -> str:
     """Digest the pixels that the network sees."""
     frame: Frame = recipe_of(featurizer).frame
     return hashlib.sha256(b"".join(decode(image, frame).tobytes() for image in images())).hexdigest()
 
 
-def outputs_of(model, featurizers, features) -> np.ndarray:
+def outputs_of(
+    model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer], features: Sequence[np.ndarray]
+) -> np.ndarray:
     """Compute the outputs from known features."""
     replays = {id(one): replay(one, values) for one, values in zip(featurizers, features, strict=True)}
     model = copy.deepcopy(model, replays)
@@ -74,17 +79,17 @@ def outputs_of(model, featurizers, features) -> np.ndarray:
     return np.asarray(getattr(model, method)(images()))
 
 
-def replay(featurizer, features) -> Replay:
+def replay(featurizer: ResNetFeaturizer, features: np.ndarray) -> Replay:
     twin = copy.copy(featurizer)
     twin.__class__, twin._features = Replay, features
     return twin
 
 
-def recipe_of(featurizer):
+def recipe_of(featurizer: ResNetFeaturizer) -> Recipe:
     return read_recipe(featurizer.get_params(deep=False))
 
 
-def describe(featurizer) -> dict:
+def describe(featurizer: ResNetFeaturizer) -> dict:
     """Return everything that determines a featurizer's vectors."""
     recipe = recipe_of(featurizer)
     return json.loads(recipe.scope) | {"parts": [list(part) for part in recipe.parts]}
@@ -94,14 +99,16 @@ def versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := installed(name))}
 
 
-def installed(name) -> str | None:
+def installed(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def moved(model, featurizers, probes, manifest) -> tuple[str, str, str] | None:
+def moved(
+    model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer], probes: dict, manifest: dict
+) -> tuple[str, str, str] | None:
     """Say what a model does now, what was expected, and what may be why; None if nothing moved."""
     packages = newer(manifest["versions"])
     for one, recipe, features, pixels in zip(
@@ -124,7 +131,7 @@ def moved(model, featurizers, probes, manifest) -> tuple[str, str, str] | None:
     return None
 
 
-def drift(now, before) -> float:
+def drift(now: np.ndarray, before: np.ndarray) -> float:
     """Return the largest distance of two vectors, in lengths of the one before."""
     if now.shape != before.shape:
         return float("inf")
@@ -133,13 +140,13 @@ def drift(now, before) -> float:
     return float((distances / np.where(lengths > 0, lengths, 1)).max())
 
 
-def same(now, before) -> bool:
+def same(now: np.ndarray, before: np.ndarray) -> bool:
     if now.shape != before.shape or before.dtype.kind not in "fiub":
         return np.array_equal(now, before)
     return np.allclose(now, before, rtol=OUTPUT_TOLERANCE, atol=OUTPUT_TOLERANCE, equal_nan=True)
 
 
-def newer(before) -> list[str]:
+def newer(before: dict[str, str]) -> list[str]:
     """List the packages whose versions changed."""
     now = versions()
     changed = [name for name in PACKAGES if before.get(name) != now.get(name)]

@@ -10,13 +10,24 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sklearn.base import BaseEstimator
+
 from hybrid.archive.files import BundleError, write
-from hybrid.archive.manifest import MODEL, is_bundle, seal
+from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
 from hybrid.bundle import portable, probes
+from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
 
-def save(model, path, *, include_network=False, scores=None, extras=None, key=None):
+def save(
+    model: BaseEstimator,
+    path: str | os.PathLike,
+    *,
+    include_network: bool = False,
+    scores: dict | None = None,
+    extras: dict | None = None,
+    key: Key = None,
+) -> Path:
     """Save a fitted model as a bundle, which loads without running code from it.
 
     Parameters
@@ -80,7 +91,9 @@ def save(model, path, *, include_network=False, scores=None, extras=None, key=No
     return path
 
 
-def check_sources(featurizers, templates, include_network):
+def check_sources(
+    featurizers: list[ResNetFeaturizer], templates: list[ResNetFeaturizer], include_network: bool
+):
     """Refuse networks that another machine could not have, or must not open."""
     for one in templates if include_network else featurizers + templates:
         if not is_name(one.backbone):
@@ -95,18 +108,19 @@ def check_sources(featurizers, templates, include_network):
             )
 
 
-def write_networks(featurizers, recipes, folder) -> dict:
+def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], folder: Path) -> dict:
     """Write each network once, with the layers that all its featurizers read; return what they are."""
     from hybrid.bundle.converted import write
 
     parts, networks = {}, {}
     for one in featurizers:
         recipe = probes.recipe_of(one)
-        if recipe.network.backbone.name != "tiny":
+        if "openvino" in recipe.network.backbone.engines:
             parts.setdefault(recipe.network, []).extend(recipe.parts)
     names = {network: f"network-{i}" for i, network in enumerate(parts)}
     for network, name in names.items():
         networks[name] = write(network, parts[network], folder / f"{name}.xml")
     for one, recipe in zip(featurizers, recipes, strict=True):
         recipe["network"] = names.get(probes.recipe_of(one).network)
+        recipe["asked"] = one.precision
     return networks

@@ -5,14 +5,22 @@ scikit-learn follows their numbers without looking, so that wrong ones read fore
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+    from sklearn.tree._tree import Tree
 
 LEAF = -1
 # Their trees are handed X without another check of its width.
 UNCHECKED = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._iforest")
 
 
-def check_trees(objects):
+def check_trees(objects: Iterable):
     """Raise ValueError for a tree that is not sound, or that no estimator of its width holds."""
     trees, sound = set(), set()
     for value in objects:
@@ -34,12 +42,12 @@ def check_trees(objects):
         raise ValueError("a tree outside of any estimator")
 
 
-def check_forest(trees, width):
+def check_forest(trees: ArrayLike, width: int | None):
     if {tree.n_features_in_ for tree in np.ravel(trees)} != {width}:
         raise ValueError("a forest whose trees see another number of features")
 
 
-def check_tree(tree, width):
+def check_tree(tree: Tree, width: int | None):
     """Check the nodes of a decision tree."""
     inner = tree.children_left != LEAF
     steps = np.stack([tree.children_left, tree.children_right])
@@ -48,7 +56,7 @@ def check_tree(tree, width):
         raise ValueError("a tree that sees another number of features than its estimator")
 
 
-def check_predictor(predictor, width):
+def check_predictor(predictor: TreePredictor, width: int | None):
     """Check the nodes of a tree of histogram gradient boosting."""
     nodes = predictor.nodes
     inner = nodes["is_leaf"] == 0
@@ -58,7 +66,7 @@ def check_predictor(predictor, width):
     check_nodes(inner, steps, nodes["feature_idx"], width)
 
 
-def check_nodes(inner, steps, features, width):
+def check_nodes(inner: np.ndarray, steps: np.ndarray, features: np.ndarray, width: int | None):
     """Every step from an inner node leads onwards, so that each path ends."""
     here, count = np.flatnonzero(inner), len(inner)
     steps, features = steps[:, inner], features[inner]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,32 +72,32 @@ class Findings:
         ]
         return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
 
-    def show_row(self, row) -> str:
+    def show_row(self, row: int) -> str:
         item = self.data.images[row]
         return name(item) if isinstance(item, str | os.PathLike) else f"row {row}"
 
-    def show_unreadable(self, failure) -> str:
+    def show_unreadable(self, failure: tuple[int, object, str]) -> str:
         row, _, reason = failure
         return f"{self.show_row(row)} ({reason})"
 
-    def show_group(self, rows) -> str:
+    def show_group(self, rows: np.ndarray) -> str:
         shown = [self.show_row(row) for row in rows[:LISTED].tolist()]
         return " = ".join(shown + ["..."] * (len(rows) > LISTED))
 
-    def show_labels(self, rows) -> str:
+    def show_labels(self, rows: np.ndarray) -> str:
         shown = [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows[:LISTED].tolist()]
         return " and ".join(shown)
 
-    def show_size(self, finding) -> str:
+    def show_size(self, finding: tuple[int, int, int, str]) -> str:
         row, width, height, what = finding
         return f"{self.show_row(row)} {width} x {height} ({what})"
 
-    def show_doubt(self, finding) -> str:
+    def show_doubt(self, finding: tuple[int, object, float]) -> str:
         row, other, probability = finding
         label = self.data.y[row].item()
         return f"{self.show_row(row)} is {label!r}, looks like {other!r} ({probability:.2f})"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return what `hybrid check --json` prints."""
         rows = lambda groups: [list(map(int, group)) for group in groups]  # noqa: E731
         y = self.data.y
@@ -133,7 +135,7 @@ class Findings:
                 gone |= dict.fromkeys(rows[1:].tolist(), "the same image is listed before")
         return gone
 
-    def fix(self, path) -> dict[int, str]:
+    def fix(self, path: str | os.PathLike) -> dict[int, str]:
         """Write a clean list, which :func:`hybrid.datasets.load_table` reads; images are left as they are.
 
         Parameters
@@ -169,7 +171,7 @@ class Findings:
         return gone
 
 
-def listed(image, folder) -> str:
+def listed(image: str, folder: Path) -> str:
     """Return a path from the list's folder where the image lies below it, or else in full."""
     if URL.match(image):
         return image
@@ -177,7 +179,7 @@ def listed(image, folder) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
-def some(items, show) -> str:
+def some(items: Sequence, show: Callable[[Any], str]) -> str:
     """Show a few items and count the others."""
     more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return "; ".join(map(show, items[:LISTED])) + more

@@ -6,14 +6,15 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment.candidates import inner_folds, read_candidates
-from hybrid.experiment.prepare import LIKENESS, featurizer
+from hybrid.experiment.candidates import featurizer, inner_folds, read_candidates
+from hybrid.experiment.prepare import LIKENESS
 from hybrid.features.embed import kept
 from hybrid.features.passes import compute
 from hybrid.features.recipe import read_recipe
@@ -21,6 +22,12 @@ from hybrid.images.decoding import digest
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.store.feature_store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybrid.config import Config
+    from hybrid.features.recipe import Recipe
 
 # How many images are looked up in the store; of more, the share is estimated.
 LOOKED_UP = 512
@@ -39,7 +46,7 @@ class Plan:
     memory: int  # bytes for features and thumbnails
     disk: int  # bytes that the store will grow by
 
-    def __str__(self):
+    def __str__(self) -> str:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
         about = f", about {duration(self.seconds)}" if self.passes else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
@@ -56,7 +63,12 @@ class Plan:
         return asdict(self)
 
 
-def plan(frame, config=None, *, store="auto") -> Plan:
+def plan(
+    frame: pd.DataFrame | str,
+    config: str | os.PathLike | dict | Config | None = None,
+    *,
+    store: Any = "auto",
+) -> Plan:
     """Find out what training will cost.
 
     Two batches of images that are not in the store go through the network and stay there; one is timed.
@@ -82,7 +94,7 @@ def plan(frame, config=None, *, store="auto") -> Plan:
     """
     config = read_config(config)
     images, candidates = read_labelled(frame).images, read_candidates(config)
-    settings = dict.fromkeys([*(candidate.setting for candidate in candidates), LIKENESS])
+    settings = dict.fromkeys([*(candidate.setting or LIKENESS for candidate in candidates), LIKENESS])
     wanted = [featurizer(config, setting, store).get_params(deep=False) for setting in settings]
     recipes = [read_recipe(params) for params in wanted]
     together = recipes[0].join(recipes[1:])
@@ -105,7 +117,7 @@ def plan(frame, config=None, *, store="auto") -> Plan:
     )
 
 
-def missing(items, recipe, store) -> list:
+def missing(items: list, recipe: Recipe, store: Any) -> list:
     """Return the images whose features are not in the store; what cannot be read is not among them."""
     kept = open_store(store)
     if kept is None:
@@ -122,14 +134,14 @@ def missing(items, recipe, store) -> list:
     return [items[i] for i, there in zip(places, found, strict=True) if not there]
 
 
-def content(item, recipe) -> bytes | None:
+def content(item: Any, recipe: Recipe) -> bytes | None:
     try:
         return digest(read(item), recipe.value_range)
     except ImageError:
         return None
 
 
-def probe(items, wanted, batch_size) -> tuple[int, float]:
+def probe(items: list, wanted: list[dict], batch_size: int) -> tuple[int, float]:
     """Run two batches; return how many images these were, and the seconds an image of the second one took."""
     rate = 0.0
     first, second = items[:batch_size], items[batch_size : 2 * batch_size]
@@ -141,7 +153,7 @@ def probe(items, wanted, batch_size) -> tuple[int, float]:
     return len(first) + len(second), rate
 
 
-def duration(seconds) -> str:
+def duration(seconds: float) -> str:
     """Name a time in the unit that fits it.
 
     Examples

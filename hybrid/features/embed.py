@@ -19,9 +19,10 @@ from itertools import accumulate, chain, islice, pairwise
 import numpy as np
 from PIL import Image
 
+from hybrid.engines.engine import Engine, Part
 from hybrid.engines.int8 import calibration_digest, make_usual
-from hybrid.engines.opened import Engine, open_engine, threads
-from hybrid.features.recipe import Part, Recipe
+from hybrid.engines.opened import open_engine, threads
+from hybrid.features.recipe import Recipe
 from hybrid.images.decoding import decode, digest
 from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
+from hybrid.engines.choose import choose
+from hybrid.engines.engine import Engine, Part
 from hybrid.engines.int8 import usual_calibration
-from hybrid.engines.opened import Engine, choose, open_engine
+from hybrid.engines.opened import open_engine
 from hybrid.images.frame import Frame
 from hybrid.sources.catalogue import find
-from hybrid.sources.network import Network, locate, needs_head
-from hybrid.sources.record import Stage
+from hybrid.sources.network import Network, locate
 
 POOLINGS = ("avg", "max", "gem", "flatten")
 # What a pass keeps of each layer besides what it was asked for.
@@ -28,8 +29,6 @@ WHOLE_NUMBERS = {
 }
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 2
-
-Part = tuple[str, str | None]  # (layer, pooling)
 
 
 @dataclass(frozen=True)
@@ -69,36 +68,25 @@ class Recipe:
     def text(self, part: Part) -> str:
         """The canonical JSON of one part: what the store knows the vector by, whatever name it was asked by."""
         layer, pooling = part
-        own = {stage.name: stage.layer for stage in self.stages}
-        named = {"layer": own.get(layer, layer), "pooling": pooling}
+        named = {"layer": self.network.backbone.own_name(layer), "pooling": pooling}
         return json.dumps(json.loads(self.scope) | named, sort_keys=True)
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The layers that the network's record names."""
-        record = self.network.backbone
-        return (*record.stages, record.last) if record.last else record.stages
 
     @cached_property
     def whole(self) -> Recipe:
         """This recipe with every stage and pooling beside what it asks for: one pass has them all in its hands."""
+        record, top = self.network.backbone, self.network.top
         names: dict[str, str] = {}
-        for stage in self.stages:
-            names.setdefault(stage.layer, stage.name)
+        for name in record.layers(top=False):
+            names.setdefault(record.own_name(name), name)
         usual = [(name, pooling) for name in names.values() for pooling in KEPT_POOLINGS]
-        usual += [("predictions", None)] * self.network.top
+        usual += [("predictions", None)] * top
         known = {self.text(part) for part in usual}
         return replace(self, parts=(*usual, *(part for part in self.parts if self.text(part) not in known)))
 
     def width(self, part: Part) -> int | None:
         """The part's width where the record knows it."""
         layer, pooling = part
-        record = self.network.backbone
-        if layer == "predictions":
-            return record.classes
-        if pooling == "flatten":
-            return None
-        return {stage.name: stage.width for stage in self.stages}.get(layer)
+        return None if pooling == "flatten" else self.network.backbone.width(layer)
 
     def widths(self) -> list[int]:
         """The widths of all parts; those that only the network itself knows are asked of it."""
@@ -124,7 +112,7 @@ def read_recipe(params: Mapping[str, object]) -> Recipe:
     record = find(params["backbone"])
     layers, poolings = as_tuple("layers", params["layers"]), as_tuple("pooling", params["pooling"], POOLINGS)
     size = read_size(params["image_size"]) or record.size
-    network = locate(record, params["weights"], params["seed"], size, needs_head(record, layers))
+    network = locate(record, params["weights"], params["seed"], size, record.needs_head(layers))
     engine, precision = choose(network, params["engine"], params["precision"])
     parts = [
         (layer, pooling) for layer in layers for pooling in ((None,) if layer == "predictions" else poolings)

@@ -16,7 +16,7 @@ KINDS = (str, bytes, os.PathLike, Image.Image, np.ndarray)
 EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
 
 
-def as_items(X) -> Sequence:
+def as_items(X: object) -> Sequence:
     """Return a batch as a sequence of single images, without copying any.
 
     Parameters
@@ -84,7 +84,7 @@ def as_rows(X: np.ndarray) -> np.ndarray:
     return X
 
 
-def name(item) -> str:
+def name(item: object) -> str:
     """Return what to call an image in a message.
 
     Examples
@@ -104,10 +104,10 @@ def name(item) -> str:
     return f"{item!r:.80}"
 
 
-def raise_for(failures: Sequence[tuple[int, object, str]]):
+def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = "pass on_error='nan'"):
     """Raise one ImageError for all (index, item, reason)."""
     them = "it" if len(failures) == 1 else "them"
-    raise ImageError(f"{listing(failures)} Remove {them}, or pass on_error='nan'.")
+    raise ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
 
 
 def listing(failures: Sequence[tuple[int, object, str]]) -> str:
