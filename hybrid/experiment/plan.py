@@ -15,6 +15,7 @@ from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
 from hybrid.experiment.candidates import featurizer, inner_folds, read_candidates
 from hybrid.experiment.prepare import LIKENESS
+from hybrid.features.embed import kept
 from hybrid.features.passes import compute
 from hybrid.features.recipe import read_recipe
 from hybrid.images.decoding import digest
@@ -96,6 +97,7 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     run, rate = probe(absent, wanted, config.features.batch_size)
     # What the probe ran is in the store by now, if there is one.
     passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
+    whole = kept(together, len(images), open_store(store))
     parts = config.cv.folds * config.cv.repeats
     searched = len(candidates) * inner_folds(config) * (parts + 1) if len(candidates) > 1 else 0
     return Plan(
@@ -105,7 +107,7 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
         seconds=rate * passes,
         fits=searched + parts + 1,
         memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
-        disk=4 * passes * sum(together.widths()) if store is not None else 0,
+        disk=4 * passes * sum(whole.widths()) if store is not None else 0,
     )
 
 

@@ -6,6 +6,7 @@ Images stream through in bounded numbers: memory grows with the rows asked for, 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections import deque
@@ -18,9 +19,10 @@ from itertools import accumulate, chain, islice, pairwise
 import numpy as np
 from PIL import Image
 
+from hybrid.engines.engine import Engine, Part
 from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.engines.opened import open_engine, threads
-from hybrid.features.recipe import Part, Recipe
+from hybrid.features.recipe import Recipe
 from hybrid.images.decoding import decode, digest
 from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
@@ -36,6 +38,10 @@ CHUNK = 256
 SMALL = 1 << 18
 POLL_SECONDS = 0.05
 CALIBRATION_IMAGES = 128
+# The share of a store's limit that the rows of one pass may take before they are cut to what was asked for.
+SHARE = 0.5
+# A warning points at the first line that is in none of these.
+LIBRARIES = {"hybrid", "sklearn", "joblib", "skrub"}
 
 
 @dataclass(eq=False)
@@ -55,17 +61,24 @@ Sink = Callable[[list[Job], list[np.ndarray]], None]
 
 @dataclass(eq=False)
 class Pass:
-    """One run of many images through one recipe; ``sink(jobs, vectors)`` gets every row that is done."""
+    """One run of many images through one recipe; ``sink(jobs, vectors)`` gets every row that is done.
+
+    The sink sees what the recipe asks for; the store keeps what else the network's record names.
+    """
 
     items: Sequence
     recipe: Recipe
     store: FeatureStore | None
     batch_size: int
     sink: Sink
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list, init=False)
+    kept: Recipe = field(init=False)
     running: dict[bytes, Job] = field(default_factory=dict, init=False)
     deferred: list[Job] = field(default_factory=list, init=False)
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(threads()), init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = kept(self.recipe, len(self.items), self.store)
 
     def run(self) -> None:
         """Send every image's vectors to the sink, from the store where it has them."""
@@ -162,8 +175,16 @@ class Pass:
         first = next(feed, None)
         if first is None:
             return
-        for outputs in self.recipe.open().run(chain([first], feed)):
+        for outputs in self.open().run(chain([first], feed)):
             self.keep(batches.popleft(), [average(rows, self.recipe.frame.views) for rows in outputs])
+
+    def open(self) -> Engine:
+        """Open the network for all that is kept; a user's own may name layers that give no vectors."""
+        try:
+            return self.kept.open()
+        except ValueError:
+            self.kept = self.recipe
+            return self.recipe.open()
 
     def decoded(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, np.ndarray]]:
         """Yield (job, pixels) in order, decoded a bounded number ahead."""
@@ -202,12 +223,11 @@ class Pass:
         """Store a batch, then send it to the sink."""
         for job in jobs:
             job.computed = True
+        rows = dict(zip(map(self.recipe.text, self.kept.parts), vectors, strict=True))
         if self.store is not None:
-            texts = [self.recipe.text(part) for part in self.recipe.parts]
-            digests = [job.digest for job in jobs]
-            self.store.put(digests, dict(zip(texts, vectors, strict=True)), passes=len(jobs))
+            self.store.put([job.digest for job in jobs], rows, passes=len(jobs))
         self.finish(jobs)
-        self.sink(jobs, vectors)
+        self.sink(jobs, [rows[self.recipe.text(part)] for part in self.recipe.parts])
 
     def finish(self, jobs: list[Job]) -> None:
         """Give back the claims of images that are done."""
@@ -256,6 +276,14 @@ class Rows:
         self._matrix = np.full((len(self.digests), sum(widths)), np.nan, np.float32)
 
 
+def kept(recipe: Recipe, count: int, store: FeatureStore | None) -> Recipe:
+    """What a pass over so many images computes: all that the record names, where the store has room for it."""
+    if store is None:
+        return recipe
+    width = sum(recipe.whole.width(part) or 0 for part in recipe.whole.parts)
+    return recipe.whole if 4 * width * count <= SHARE * store.limit else recipe
+
+
 def embed(
     items: Sequence,
     recipe: Recipe,
@@ -301,7 +329,15 @@ def report(failures: list[Failure], on_error: str) -> None:
     if on_error == "raise":
         raise_for(failures)
     rows = "1 row is" if len(failures) == 1 else f"{len(failures)} rows are"
-    warnings.warn(f"{rows} NaN. {listing(failures)}", RuntimeWarning, stacklevel=4)
+    caution(f"{rows} NaN. {listing(failures)}", RuntimeWarning)
+
+
+def caution(text: str, category: type[Warning]) -> None:
+    """Warn, at the line of the user's that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 def calibrate(items: Sequence, recipe: Recipe) -> None:

@@ -126,6 +126,6 @@ def joined(group: list[Request]) -> Recipe:
 
 def identity(items: Sequence) -> object:
     """Tell whether two sequences hold the same images, without reading any."""
-    if isinstance(items, np.ndarray) and items.ndim > 1:
+    if not isinstance(items, (list, tuple)) and not (isinstance(items, np.ndarray) and items.ndim == 1):
         return id(items)
     return tuple(item if isinstance(item, str) else id(item) for item in items)
