@@ -16,7 +16,7 @@ from hybrid.finetune.checks import check_params
 from hybrid.finetune.course import Plan, Task, as_history, as_records
 from hybrid.finetune.head import Head, draw_head, standardise, train_head
 from hybrid.finetune.targets import make_task, read_labels, read_sample_weight
-from hybrid.finetune.tuning import check_unfreeze, tune, tuned
+from hybrid.finetune.tuning import Learner, check_unfreeze, tuned
 from hybrid.images.items import as_items
 from hybrid.store.feature_store import open_store
 
@@ -308,11 +308,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if self.unfreeze is not None:
             plan = self._plan("tuning", self.tuning_epochs, self.tuning_rate, seed + 1)
             recipe = tuned(featurizer._recipe(), changes, self.engine, self.precision)
-            changes, more, model = tune(
-                recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch
-            )
-            keep_at_hand(tuned(featurizer._recipe(), changes, self.engine, self.precision).network, model)
-            records += more
+            learner = Learner(recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch)
+            records += learner.run()
+            changes = learner.changes()
+            found = tuned(featurizer._recipe(), changes, self.engine, self.precision)
+            keep_at_hand(found.network, learner.base)
         return head, changes, records
 
     def _plan(self, phase: str, epochs: int, rate: float, seed: int) -> Plan:

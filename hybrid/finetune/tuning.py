@@ -93,38 +93,8 @@ def unfreeze_layers(record: Backbone, base: keras.Model, unfreeze: str | int) ->
         )
 
 
-def tune(
-    recipe: Recipe,
-    items: Sequence,
-    head: Head,
-    task: Task,
-    plan: Plan,
-    unfreeze: str | int,
-    augmentations: Sequence[str],
-    scratch: bool,
-) -> tuple[dict[str, np.ndarray], list[dict], keras.Model]:
-    """Train the head in place and the top of the network on it.
-
-    Returns
-    -------
-    changes : dict
-        The arrays that are others now, by the place and path of their variables.
-    records : list of dict
-        One an epoch.
-    model : keras.Model
-        The network as it is now.
-    """
-    learner = Learner(recipe, items, head, task, plan, unfreeze, augmentations, scratch)
-    with ThreadPoolExecutor(threads()) as learner.pool:
-        records = follow(plan, learner)
-    half = len(head.coefs)
-    values = [variable.value.numpy() for variable in learner.head]
-    head.coefs, head.intercepts = values[:half], values[half:]
-    return learner.changes(), records, learner.base
-
-
 class Learner:
-    """A network and its head in training."""
+    """A network and its head in training: the head in place, the top of the network with it."""
 
     def __init__(
         self,
@@ -145,12 +115,20 @@ class Learner:
 
         self.base = headless(recipe.network)
         unfreeze_layers(recipe.network.backbone, self.base, unfreeze)
-        self.mean, self.scale = head.mean, head.scale
-        self.head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
-        self.trained = [*self.base.trainable_variables, *self.head]
+        self.head = head
+        self.trained_head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
+        self.trained = [*self.base.trainable_variables, *self.trained_head]
         self.before = {name: variable.value.numpy() for name, variable in named(self.base).items()}
         self.prepare_layers()
         self.compile(keras.optimizers.AdamW(plan.rate, weight_decay=plan.weight_decay or None))
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train; return a record an epoch."""
+        with ThreadPoolExecutor(threads()) as self.pool:
+            records = follow(self.plan, self)
+        values, half = [variable.value.numpy() for variable in self.trained_head], len(self.head.coefs)
+        self.head.coefs, self.head.intercepts = values[:half], values[half:]
+        return records
 
     def prepare_layers(self) -> None:
         """Seed a network's own dropout, and have its statistics follow the last epoch: Keras's lag behind."""
@@ -198,9 +176,10 @@ class Learner:
             preprocess(self.recipe.network.backbone, pixels), training=self.scratch and seed is not None
         )
         x = x[0] if isinstance(x, (list, tuple)) else x
-        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.mean) / self.scale
-        half = len(self.head) // 2
-        for i, (coef, intercept) in enumerate(zip(self.head[:half], self.head[half:], strict=True)):
+        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.head.mean) / self.head.scale
+        layers = self.trained_head
+        half = len(layers) // 2
+        for i, (coef, intercept) in enumerate(zip(layers[:half], layers[half:], strict=True)):
             x = x @ coef.value + intercept.value
             if i < half - 1:
                 x = tf.nn.relu(x)
@@ -238,10 +217,10 @@ class Learner:
 
     def variables(self) -> list:
         """All that training changes: in a network from scratch the statistics, too."""
-        return [*self.base.weights, *self.head] if self.scratch else self.trained
+        return [*self.base.weights, *self.trained_head] if self.scratch else self.trained
 
     def changes(self) -> dict[str, np.ndarray]:
-        """Return what is not as it was, over what had been tuned before."""
+        """Return the arrays that are not as they were, over those that had been tuned before."""
         after = {name: variable.value.numpy() for name, variable in named(self.base).items()}
         changed = {
             name: value for name, value in after.items() if not np.array_equal(value, self.before[name])
