@@ -1,4 +1,4 @@
-"""`hybrid ...`: each command calls one function of the package and prints what it returns.
+"""`hybrid ...`: each command calls one function of the package and emits what it returns.
 
 Results go to stdout, errors and progress to stderr. The exit status is 0, 1 (the data are bad) or 2 (the call
 is wrong).
@@ -6,14 +6,19 @@ is wrong).
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hybrid.show import prediction, show, show_outcome, show_record, show_scores, write_csv
+from hybrid import show
+from hybrid.show import emit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hybrid.config import Config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +66,7 @@ def demo(
     """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
     from hybrid.tasks.demo import demo
 
-    printed(demo(out, note=note, verbose=watched()), as_json)
+    emit(demo(out, note=note, verbose=watched()), as_json, show.outcome)
 
 
 @app.command(epilog="Examples: hybrid check photos/ | hybrid check table.csv --fix clean.csv")
@@ -79,7 +84,7 @@ def check(
 
     frame = read(data, image=image, label=label, group=group)
     findings = check(frame, backbone=backbone, verbose=watched())
-    print(json.dumps(findings.to_json()) if as_json else "\n".join(findings.lines()))
+    emit(findings, as_json, show.lines)
     if fix:
         note(f"left out {len(findings.fix(fix))} of {len(frame)} images in {fix}")
     elif not findings.ok:
@@ -124,7 +129,7 @@ def train(
             include_network = is_portable(chosen)
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
-    printed(outcome.to_json(), as_json)
+    emit(outcome.to_json(), as_json, show.outcome)
 
 
 @app.command(
@@ -142,12 +147,7 @@ def evaluate(
     from hybrid.bundle.loading import load
     from hybrid.experiment.evaluation import evaluate
 
-    result = evaluate(load(model, key), read(data, image=image, label=label))
-    if as_json:
-        print(json.dumps(result))
-    else:
-        show_scores(result["scores"])
-        show(result["classes"])
+    emit(evaluate(load(model, key), read(data, image=image, label=label)), as_json, show.evaluation)
 
 
 @app.command(
@@ -171,12 +171,9 @@ def predict(
     spare_pandas()
     records = predict(model, images, sets=sets, neighbours=neighbours, key=key)
     if csv:
-        write_csv(records, csv)
-    if as_json:
-        print(json.dumps(records))
-    elif not csv:
-        for record in records:
-            print(*prediction(record), sep="\t")
+        show.write_csv(records, csv)
+    if as_json or not csv:
+        emit(records, as_json, show.predictions)
 
 
 @app.command(
@@ -199,12 +196,7 @@ def compare(
 
     frame = read(data, image=image, label=label, group=group, weight=weight)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
-    result = compare(frame, configs, verbose=watched())
-    if as_json:
-        print(json.dumps(result.to_json()))
-    else:
-        show(result.table())
-        show(list(result.tests))
+    emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
 
 
 @app.command(
@@ -229,7 +221,7 @@ def featurize(
 
     frame = read(data, image=image, label=label)
     featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
-    show_record(write_features(frame, out, featurizer, verbose=watched()), as_json)
+    emit(write_features(frame, out, featurizer, verbose=watched()), as_json, show.values)
 
 
 @app.command(epilog="Examples: hybrid label photo.jpg | hybrid label *.jpg --top 3 --json")
@@ -243,13 +235,7 @@ def label(
     from hybrid.tasks.label import label
 
     names = dict(zip(images, label(images, backbone, top=top), strict=True))
-    if as_json:
-        print(json.dumps(names))
-        return
-    for image, found in names.items():
-        print(image)
-        for name, probability in found:
-            print(f"  {probability:.3f}  {name}")
+    emit(names, as_json, show.labels)
 
 
 @app.command(epilog="Examples: hybrid backbones | hybrid backbones --json")
@@ -257,11 +243,7 @@ def backbones(as_json: Json = False):
     """List the networks: size, width, parameters, licence, and whether their weights are at hand."""
     from hybrid.sources.catalogue import backbones
 
-    rows = json.loads(backbones().to_json(orient="records"))
-    if as_json:
-        print(json.dumps(rows))
-    else:
-        show(rows, {"parameters": ","})
+    emit(backbones().to_dict("records"), as_json, show.table)
 
 
 @store_app.command(
@@ -271,7 +253,7 @@ def info(as_json: Json = False):
     """Show where the store is, what it holds and how often it was asked."""
     from hybrid.store.feature_store import FeatureStore
 
-    show_record(FeatureStore().stats(), as_json)
+    emit(FeatureStore().stats(), as_json, show.values)
 
 
 @store_app.command(epilog="Examples: hybrid store verify | hybrid store verify --json")
@@ -280,7 +262,7 @@ def verify(as_json: Json = False):
     from hybrid.store.feature_store import FeatureStore
 
     found = FeatureStore().verify()
-    show_record(found, as_json)
+    emit(found, as_json, show.values)
     if found["damaged"]:
         raise typer.Exit(1)
 
@@ -293,24 +275,24 @@ def clear(
     """Remove features; they are computed again when they are asked for."""
     from hybrid.store.feature_store import FeatureStore
 
-    show_record({"removed": FeatureStore().clear(backbone=backbone)}, as_json)
+    emit({"removed": FeatureStore().clear(backbone=backbone)}, as_json, show.values)
 
 
-def read(data, **columns):
+def read(data: str, **columns: str | None) -> pd.DataFrame:
     """Read the images that a command was pointed at."""
     from hybrid.datasets.load import load_images
 
     return load_images(data, **columns)
 
 
-def configured(path, settings, backbone):
+def configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:
     """Read an experiment file with what the command line overrides."""
     from hybrid.config import read_config
 
     return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
 
 
-def is_portable(config) -> bool:
+def is_portable(config: Config) -> bool:
     """Whether a config's network can go into a bundle: converted, and not tuned."""
     from hybrid.engines.opened import installed
 
@@ -322,16 +304,8 @@ def watched() -> int:
     return int(sys.stderr.isatty())
 
 
-def note(text):
+def note(text: object):
     print(text, file=sys.stderr)
-
-
-def printed(outcome, as_json):
-    """Print what training found."""
-    if as_json:
-        print(json.dumps(outcome))
-    else:
-        show_outcome(outcome)
 
 
 if __name__ == "__main__":

@@ -1,86 +1,132 @@
-"""What commands print: records in, tables, lines or JSON on stdout out."""
+"""What commands print: a record in; lines and tables, or JSON, on stdout out.
+
+Each function below `emit` says what people see of one kind of record: text is a line, a list of dicts a table.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybrid.experiment.compare import Comparison
+    from hybrid.experiment.findings import Findings
 
 SHARE = ".3f"
 
 
-def show(rows, formats=None):
-    """Print records as a table; floats without a format of their own have three decimals."""
+def emit(found: object, as_json: bool, show: Callable[[object], Iterable[str | list[dict]]]):
+    """Print what a command found: its record for a program, or what `show` makes of it for people."""
+    if as_json:
+        print(json.dumps(found.to_json() if hasattr(found, "to_json") else found, default=str))
+        return
+    for part in show(found):
+        print(part) if isinstance(part, str) else print_table(part)
+
+
+def print_table(rows: list[dict]):
+    """Print records of the same keys; what does not fit goes on in the next line, and is never cut."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    formats = formats or {}
-    table = Table(*rows[0])
+    grid = Table()
+    for key in rows[0]:
+        grid.add_column(Text(str(key)), overflow="fold")
     for row in rows:
-        table.add_row(*(text(value, formats.get(key)) for key, value in row.items()))
-    Console().print(table)
+        grid.add_row(*(Text(text(value)) for value in row.values()))
+    Console().print(grid)
 
 
-def text(value, pattern=None) -> str:
+def text(value: object) -> str:
+    """Return a value as people read it: floats with three decimals, whole numbers in groups of three."""
     if value is None:
         return ""
-    return format(value, pattern or (SHARE if isinstance(value, float) else ""))
+    if isinstance(value, float):
+        return format(value, SHARE)
+    return format(value, ",") if type(value) is int else str(value)
 
 
-def show_record(record, as_json):
-    """Print one record, a line a value, or as JSON."""
-    if as_json:
-        print(json.dumps(record, default=str))
-    else:
-        for key, value in record.items():
-            print(f"{key:10} {value:,}" if isinstance(value, int) else f"{key:10} {value}")
+def table(rows: list[dict]) -> Iterator[list[dict]]:
+    """Show records as they are."""
+    yield rows
 
 
-def score_rows(scores) -> list[dict]:
+def values(record: dict) -> Iterator[str]:
+    """Show a line a value."""
+    for key, value in record.items():
+        yield f"{key:10} {text(value)}"
+
+
+def lines(found: Findings) -> list[str]:
+    """Show what a check found."""
+    return found.lines()
+
+
+def scores(found: dict) -> list[dict]:
     """Turn {"accuracy": {"mean": ..}} into rows."""
-    return [{"score": name.replace("_", " ")} | numbers for name, numbers in scores.items()]
+    return [{"score": name.replace("_", " ")} | numbers for name, numbers in found.items()]
 
 
-def show_scores(scores):
-    show(score_rows(scores))
-
-
-def show_outcome(outcome):
-    """Print what training found: scores beside baselines, then a line for everything else worth knowing."""
-    show_scores(outcome["scores"])
-    models = {"this model": outcome["scores"]} | outcome["baselines"]
-    rows = [{"model": name.replace("_", " ")} | scores["accuracy"] for name, scores in models.items()]
+def outcome(found: dict) -> Iterator[str | list[dict]]:
+    """Show what training found: scores beside baselines, then a line for everything else worth knowing."""
+    yield scores(found["scores"])
+    models = {"this model": found["scores"]} | found["baselines"]
+    rows = [{"model": name.replace("_", " ")} | own["accuracy"] for name, own in models.items()]
     if len(rows) > 1:
-        show(rows)
-    print("best:", ", ".join(f"{key}={value}" for key, value in outcome["best"].items()))
-    copies = outcome["duplicates"]
+        yield rows
+    yield "best: " + ", ".join(f"{key}={value}" for key, value in found["best"].items())
+    copies = found["duplicates"]
     if copies["groups"]:
-        print(
+        yield (
             f"near duplicates: {copies['images']} images in {copies['groups']} groups; accuracy "
             f"{copies['accuracy']['mean']:{SHARE}} with each group in one fold, "
             f"{copies['accuracy_with_leak']['mean']:{SHARE}} with the leak"
         )
-    if outcome["curve"]:
-        print(outcome["curve"]["sentence"])
-    for warning in outcome["warnings"]:
-        print("warning:", warning)
-    if "prediction" in outcome:
-        print(*prediction(outcome["prediction"]), sep="\t")
+    if found["curve"]:
+        yield found["curve"]["sentence"]
+    yield from (f"warning: {warning}" for warning in found["warnings"])
+    if "prediction" in found:
+        yield from predictions([found["prediction"]])
 
 
-def prediction(record) -> list[str]:
-    """The columns of one predicted image."""
-    columns = [record["image"], str(record["label"])]
-    if "probability" in record:
-        columns.append(f"{record['probability']:{SHARE}}")
-    if record.get("none of these"):
-        columns.append("unlike all training images")
-    if "set" in record:
-        columns.append("{" + ", ".join(map(str, record["set"])) + "}")
-    columns += [f"like {one['image']} ({one['label']})" for one in record.get("neighbours", ())]
-    return columns
+def evaluation(found: dict) -> Iterator[list[dict]]:
+    """Show scores, then a row a class."""
+    yield scores(found["scores"])
+    yield found["classes"]
 
 
-def write_csv(records, path):
+def comparison(found: Comparison) -> Iterator[list[dict]]:
+    """Show a row a model, then a row a test."""
+    yield found.table()
+    yield list(found.tests)
+
+
+def labels(found: dict) -> Iterator[str]:
+    """Show each image, and below it its likeliest classes."""
+    for image, names in found.items():
+        yield image
+        yield from (f"  {probability:{SHARE}}  {name}" for name, probability in names)
+
+
+def predictions(records: list[dict]) -> Iterator[str]:
+    """Show a line an image: its name and class, and whatever else is known of it, between tabs."""
+    for record in records:
+        columns = [record["image"], str(record["label"])]
+        if "probability" in record:
+            columns.append(f"{record['probability']:{SHARE}}")
+        if record.get("none of these"):
+            columns.append("unlike all training images")
+        if "set" in record:
+            columns.append("{" + ", ".join(map(str, record["set"])) + "}")
+        columns += [f"like {one['image']} ({one['label']})" for one in record.get("neighbours", ())]
+        yield "\t".join(columns)
+
+
+def write_csv(records: list[dict], path: Path):
     """Write predictions, a row an image; lists as JSON."""
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(records[0]))

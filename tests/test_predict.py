@@ -14,8 +14,10 @@ from sklearn.svm import SVC
 import hybrid
 from hybrid import build_pipeline, load_sample, save
 from hybrid.bundle import loading as bundle
+from hybrid.sources.catalogue import find
 from hybrid.statistics.neighbours import remember
 from hybrid.statistics.sets import conformity
+from hybrid.tasks import predict as task
 from hybrid.tasks.predict import predict, spare_pandas
 
 
@@ -134,3 +136,27 @@ def test_the_command_imports_neither_tensorflow_nor_pandas(path, sample, tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
     assert json.loads(done.stdout)[0]["label"] == "bricks"
+
+
+def test_networks_are_opened_in_the_precision_that_was_asked_for(sample, tmp_path, monkeypatch):
+    """Not "auto", whatever the model was saved with, which opened each network twice."""
+    manifest = {
+        "networks": {"network-0": {}},
+        "recipes": [{"network": "network-0", "parts": [["last", "avg"]], "asked": "float32"}],
+    }
+    asked = []
+    monkeypatch.setattr(task, "read_manifest", lambda path, key: (None, manifest))
+    monkeypatch.setattr(task, "find", lambda path: find("tiny"))
+    monkeypatch.setattr(
+        task, "choose", lambda network, **options: asked.append(options) or ("tiny", "float32")
+    )
+    task.open_networks(tmp_path / "model.hybrid", None)
+    assert asked == [{"precision": "float32"}]
+
+
+def test_a_saved_network_says_in_which_precision_it_was_asked_for(sample, tmp_path):
+    model = build_pipeline("logistic", backbone="tiny", precision="float32").fit(
+        sample["image"], sample["label"]
+    )
+    listed = bundle.read(save(model, tmp_path / "model.hybrid", include_network=True)).manifest
+    assert listed["recipes"][0]["asked"] == "float32"

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 SUFFIX = ".hybrid"
 NAME = re.compile(r"[a-z]+(-[0-9]+)?\.[a-z]+")
@@ -31,7 +32,9 @@ class BundleError(ValueError):
     """A bundle that cannot be loaded: damaged, unsafe, too new, or moved from what it was saved with."""
 
 
-def refusal(path, found, expected, way_out="Get it again from where it was saved.") -> BundleError:
+def refusal(
+    path: str | os.PathLike, found: str, expected: str, way_out: str = "Get it again from where it was saved."
+) -> BundleError:
     """Return the error that names the file, what is wrong with it, and what to do."""
     return BundleError(f"Cannot load {str(path)!r}: {found}, but expected {expected}. {way_out}")
 
@@ -43,7 +46,7 @@ class Archive:
     path: Path
     sizes: Mapping[str, int]
 
-    def read(self, name) -> bytes:
+    def read(self, name: str) -> bytes:
         """Return a file's bytes: as many as its size promised."""
         with plainly(self.path):
             if self.path.is_dir():
@@ -56,11 +59,14 @@ class Archive:
         return data
 
 
-def open_archive(path) -> Archive:
+def open_archive(path: str | os.PathLike) -> Archive:
     """List a bundle's files, or refuse them all."""
     path = Path(path)
     with plainly(path):
-        sizes = list_folder(path) if path.is_dir() else list_zip(path)
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise refusal(path, "it is a device or a pipe", "a bundle folder or a .hybrid file")
+        sizes = list_folder(path) if stat.S_ISDIR(mode) else list_zip(path)
     for found, most, what in ((len(sizes), MAX_FILES, "files"), (sum(sizes.values()), MAX_BYTES, "bytes")):
         if found > most:
             raise refusal(path, f"it holds {found} {what}", f"at most {most}")
@@ -68,7 +74,7 @@ def open_archive(path) -> Archive:
 
 
 @contextmanager
-def plainly(path):
+def plainly(path: Path):
     """Turn what a file system or a damaged zip raises into a BundleError."""
     try:
         yield
@@ -80,19 +86,19 @@ def plainly(path):
         raise refusal(path, f"it is damaged ({exc})", "a bundle folder or a .hybrid file") from exc
 
 
-def list_folder(path) -> dict[str, int]:
+def list_folder(path: Path) -> dict[str, int]:
     with os.scandir(path) as entries:
         return {check_name(path, entry.name): regular_size(path, entry) for entry in entries}
 
 
-def regular_size(path, entry) -> int:
+def regular_size(path: Path, entry: os.DirEntry) -> int:
     if not entry.is_file(follow_symlinks=False):
         kind = "a link" if entry.is_symlink() else "no regular file"
         raise refusal(path, f"{entry.name!r} is {kind}", "regular files only")
     return entry.stat(follow_symlinks=False).st_size
 
 
-def read_regular(path, size) -> bytes:
+def read_regular(path: Path, size: int) -> bytes:
     """Read a file; a link or a pipe that took its place meanwhile is neither followed nor waited for."""
     flags = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with open(os.open(path, flags), "rb", buffering=0) as file:
@@ -105,7 +111,7 @@ def read_regular(path, size) -> bytes:
     return b"".join(parts)
 
 
-def list_zip(path) -> dict[str, int]:
+def list_zip(path: Path) -> dict[str, int]:
     """List a zip whose members are stored as they are, so that none can be larger than the file."""
     sizes, room = {}, os.path.getsize(path)
     with zipfile.ZipFile(path) as file:
@@ -125,13 +131,13 @@ def list_zip(path) -> dict[str, int]:
     return sizes
 
 
-def check_name(path, name) -> str:
+def check_name(path: Path, name: str) -> str:
     if not NAME.fullmatch(name):
         raise refusal(path, f"it holds {name!r:.80}", "names such as 'model.skops'", UNTRUSTED)
     return name
 
 
-def write(path, parts: Mapping[str, bytes | Path]):
+def write(path: str | os.PathLike, parts: Mapping[str, bytes | Path]):
     """Write a zip (by suffix) or a folder; it appears at its place whole or not at all."""
     path = Path(path)
     if path.suffix == SUFFIX:
@@ -140,7 +146,7 @@ def write(path, parts: Mapping[str, bytes | Path]):
         write_folder(path, parts)
 
 
-def write_zip(path, parts):
+def write_zip(path: Path, parts: Mapping[str, bytes | Path]):
     temporary = beside(path)
     try:
         with open(temporary, "xb") as file:
@@ -153,7 +159,7 @@ def write_zip(path, parts):
         temporary.unlink(missing_ok=True)
 
 
-def write_folder(path, parts):
+def write_folder(path: Path, parts: Mapping[str, bytes | Path]):
     temporary = beside(path)
     temporary.mkdir()
     try:
@@ -169,7 +175,7 @@ def write_folder(path, parts):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def exchange(temporary, path):
+def exchange(temporary: Path, path: Path):
     """Swap two folders: in one step on Linux, elsewhere in two renames."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     here, there = os.fsencode(temporary), os.fsencode(path)
@@ -180,15 +186,15 @@ def exchange(temporary, path):
         os.rename(aside, temporary)
 
 
-def as_bytes(content) -> bytes:
+def as_bytes(content: bytes | Path) -> bytes:
     return content.read_bytes() if isinstance(content, Path) else content
 
 
-def flush(file):
+def flush(file: BinaryIO):
     """Have the bytes on disk before the name points to them."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def beside(path) -> Path:
+def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -14,14 +14,16 @@ from pathlib import Path
 
 from hybrid.archive.files import UNTRUSTED, Archive, open_archive, refusal
 
-FORMAT = "hybrid bundle"
-PROTOCOL = 1
+Key = bytes | str | os.PathLike | None
+FORMAT, PACKAGE = "hybrid bundle", "hybrid-features"
+# Raise it whenever a bundle would be read otherwise than it was written.
+PROTOCOL = 2
 MANIFEST, SIGNATURE, MODEL = "manifest.json", "signature.txt", "model.skops"
 MAX_MANIFEST = 16 << 20
 MIN_KEY = 16
 
 
-def seal(parts: Mapping[str, bytes | Path], about: dict, key=None) -> dict[str, bytes | Path]:
+def seal(parts: Mapping[str, bytes | Path], about: dict, key: Key = None) -> dict[str, bytes | Path]:
     """Return the files of a bundle, its manifest and its signature among them."""
     about = {"format": FORMAT, "protocol": PROTOCOL} | about
     listed = {name: describe(content) for name, content in parts.items()}
@@ -34,7 +36,7 @@ def seal(parts: Mapping[str, bytes | Path], about: dict, key=None) -> dict[str, 
     return files | dict(parts)
 
 
-def read_manifest(path, key=None) -> tuple[Archive, dict]:
+def read_manifest(path: str | os.PathLike, key: Key = None) -> tuple[Archive, dict]:
     """Open a bundle and check its signature, its protocol and its list of files, in this order."""
     archive = open_archive(path)
     size = archive.sizes.get(MANIFEST)
@@ -48,7 +50,7 @@ def read_manifest(path, key=None) -> tuple[Archive, dict]:
     return archive, manifest
 
 
-def read_part(archive, manifest, name) -> bytes:
+def read_part(archive: Archive, manifest: dict, name: str) -> bytes:
     """Return a file's bytes, if they are the ones that the manifest lists."""
     data = archive.read(name)
     found, expected = hashlib.sha256(data).hexdigest(), manifest["parts"][name]["sha256"]
@@ -57,7 +59,7 @@ def read_part(archive, manifest, name) -> bytes:
     return data
 
 
-def is_bundle(path) -> bool:
+def is_bundle(path: str | os.PathLike) -> bool:
     """Say whether a bundle stands at a path, whatever its state and protocol."""
     try:
         archive = open_archive(path)
@@ -66,8 +68,8 @@ def is_bundle(path) -> bool:
         return False
 
 
-def parse(path, text) -> dict:
-    """Read the JSON; refuse what is no manifest, or one of a protocol yet to come."""
+def parse(path: str | os.PathLike, text: bytes) -> dict:
+    """Read the JSON; refuse what is no manifest, or one of another protocol."""
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -75,13 +77,24 @@ def parse(path, text) -> dict:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise refusal(path, "its manifest is of something else", f"the format {FORMAT!r}")
     protocol = manifest.get("protocol")
-    if type(protocol) is not int or not 1 <= protocol <= PROTOCOL:
-        way_out = "Update hybrid: pip install -U hybrid-features"
-        raise refusal(path, f"protocol {protocol!r:.40}", f"1 to {PROTOCOL}", way_out)
+    if protocol != PROTOCOL:
+        old = protocol in range(1, PROTOCOL)
+        way_out = (
+            "Train and save the model again." if old else "Update hybrid: pip install -U hybrid-features"
+        )
+        found = f"protocol {protocol!r:.40}, written by {writer(manifest)}"
+        raise refusal(path, found, f"{PROTOCOL}", way_out)
     return manifest
 
 
-def check_parts(archive, manifest):
+def writer(manifest: dict) -> str:
+    """Say which version wrote a manifest, and when, as far as it tells."""
+    versions = manifest.get("versions")
+    version = versions.get(PACKAGE) if isinstance(versions, dict) else None
+    return f"{PACKAGE} {version or 'of an unknown version'!s:.40} at {manifest.get('created')!s:.40}"
+
+
+def check_parts(archive: Archive, manifest: dict):
     """Refuse files that are too many, too few or of another size."""
     kinds = {"networks": dict, "parts": dict, "versions": dict, "recipes": list}
     for key, kind in kinds.items():
@@ -98,7 +111,7 @@ def check_parts(archive, manifest):
             raise refusal(archive.path, f"{name!r} has {archive.sizes[name]} bytes", f"{size!r:.40}")
 
 
-def check_signature(archive, text, key):
+def check_signature(archive: Archive, text: bytes, key: Key):
     """Refuse a manifest that was not signed with this key."""
     if SIGNATURE not in archive.sizes:
         raise refusal(archive.path, "no signature", "one", "Save it with key=..., or load it without a key.")
@@ -107,11 +120,11 @@ def check_signature(archive, text, key):
         raise refusal(archive.path, "its signature does not fit the key", "the one made with it", UNTRUSTED)
 
 
-def sign(text, key) -> str:
+def sign(text: bytes, key: Key) -> str:
     return hmac.digest(read_key(key), FORMAT.encode() + b"\0" + text, "sha256").hex()
 
 
-def read_key(key) -> bytes:
+def read_key(key: Key) -> bytes:
     """Return the key's bytes, from a file where a path is given."""
     if isinstance(key, (str, os.PathLike)):
         key = Path(key).expanduser().read_bytes()
@@ -124,14 +137,14 @@ def read_key(key) -> bytes:
     return key
 
 
-def describe(content) -> dict:
+def describe(content: bytes | Path) -> dict:
     if isinstance(content, bytes):
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     with open(content, "rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": content.stat().st_size}
 
 
-def plain(value):
+def plain(value: object) -> object:
     """Make plain numbers and lists of NumPy's."""
     if hasattr(value, "tolist"):
         return value.tolist()

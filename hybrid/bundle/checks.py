@@ -7,10 +7,15 @@ that stands for the same number throughout the estimator, one of DERIVED, or "p:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 
 import numpy as np
+
+
+class NotChecked(ValueError):
+    """An estimator that is in no table: only a reader who trusts its maker has it."""
+
 
 PLAIN = (str, bool, int, float, type(None), np.generic)
 # No name, or list of names and parameters, is longer; no number of jobs is larger.
@@ -29,7 +34,7 @@ COMMON = {
 }
 
 
-def check_state(kind, table: Mapping[str, str], state: Mapping):
+def check_state(kind: type, table: Mapping[str, str], state: Mapping):
     """Raise ValueError unless an estimator's attributes are the table's, each as its spec says."""
     params = kind._get_param_names() if hasattr(kind, "_get_param_names") else ()
     specs = {name.rstrip("?"): spec for name, spec in (COMMON | table).items()}
@@ -47,10 +52,12 @@ def check_state(kind, table: Mapping[str, str], state: Mapping):
     for name, spec in specs.items():
         if name in state and not fits(state[name], spec, known):
             shape = getattr(state[name], "shape", "")
-            raise ValueError(f"{kind.__name__} whose {name!r} is no {spec!r}: {state[name]!r:.80} {shape}".strip())
+            raise ValueError(
+                f"{kind.__name__} whose {name!r} is no {spec!r}: {state[name]!r:.80} {shape}".strip()
+            )
 
 
-def fits(value, spec, known) -> bool:
+def fits(value: object, spec: str, known: dict) -> bool:
     """Say whether a value is what a spec says; remember the sizes that it names."""
     for alternative in spec.split(" | "):
         kind, *arguments = alternative.split()
@@ -61,7 +68,7 @@ def fits(value, spec, known) -> bool:
     return False
 
 
-def is_size(value, size, known) -> bool:
+def is_size(value: int, size: str, known: dict) -> bool:
     """Say whether a number is the one that a size stands for; a new name stands for it from now on."""
     name, _, choice = size.partition(":")
     if choice and not any(is_size(value, one, known) for one in choice.split(",")):
@@ -73,24 +80,24 @@ def is_size(value, size, known) -> bool:
     return known.setdefault(name, value) == value
 
 
-def is_count(value, arguments, known) -> bool:
+def is_count(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a whole number, and of the size that is asked for."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or not 0 <= value < 2**62:
         return False
     return all(is_size(int(value), size, known) for size in arguments)
 
 
-def is_number(value, arguments, known) -> bool:
+def is_number(value: object, arguments: Sequence[str], known: dict) -> bool:
     return isinstance(value, Real) and bool(np.isfinite(value))
 
 
-def is_array(kinds, types=None) -> Callable:
+def is_array(kinds: str, name: str | None = None) -> Callable:
     """Return the check of an array of these kinds of numbers, all finite."""
 
-    def check(value, arguments, known) -> bool:
+    def check(value: object, arguments: Sequence[str], known: dict) -> bool:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds:
             return False
-        if (types and value.dtype.name != types) or value.dtype.itemsize > 8:
+        if (name and value.dtype.name != name) or value.dtype.itemsize > 8:
             return False
         sizes = [one for one in arguments if one[0] not in "<="]
         if value.ndim != len(sizes) or not all(
@@ -104,12 +111,12 @@ def is_array(kinds, types=None) -> Callable:
     return check
 
 
-def is_bounded(value, bound, known) -> bool:
+def is_bounded(value: np.ndarray, bound: str, known: dict) -> bool:
     limit = known[bound[1:]]
     return value.sum() == limit if bound[0] == "=" else not value.size or value.max() < limit
 
 
-def is_labels(value, arguments, known) -> bool:
+def is_labels(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is an array of different labels in order, as np.unique gives."""
     if not isinstance(value, np.ndarray) or value.ndim != 1 or not len(value):
         return False
@@ -120,28 +127,28 @@ def is_labels(value, arguments, known) -> bool:
     return ordered and is_size(len(value), arguments[0], known)
 
 
-def is_classes(value, arguments, known) -> bool:
+def is_classes(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is labels, of two classes at least."""
     return is_labels(value, arguments, known) and len(value) > 1
 
 
-def is_names(value, arguments, known) -> bool:
+def is_names(value: object, arguments: Sequence[str], known: dict) -> bool:
     plain = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "UO"
     return plain and all(isinstance(one, str) for one in value) and is_size(len(value), arguments[0], known)
 
 
-def is_powers(value, arguments, known) -> bool:
+def is_powers(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is the parameters of a distance: the power of Minkowski's, if any, and no weights."""
     if not isinstance(value, dict) or not set(value) <= {"p", "w"}:
         return False
     return value.get("w") is None and is_number(value.get("p", 2), (), known)
 
 
-def is_jobs(value, arguments, known) -> bool:
+def is_jobs(value: object, arguments: Sequence[str], known: dict) -> bool:
     return value is None or (type(value) is int and abs(value) <= MOST_JOBS)
 
 
-def is_any(value, arguments=(), known=None) -> bool:
+def is_any(value: object, arguments: Sequence[str] = (), known: dict | None = None) -> bool:
     """Say whether a value is plain, or made of plain ones and arrays."""
     if isinstance(value, np.ndarray) or is_plain(value) or isinstance(value, slice):
         return True
@@ -150,11 +157,11 @@ def is_any(value, arguments=(), known=None) -> bool:
     return isinstance(value, (list, tuple)) and all(map(is_any, value))
 
 
-def is_plain(value) -> bool:
+def is_plain(value: object) -> bool:
     return isinstance(value, PLAIN) and (not isinstance(value, str) or len(value) <= MOST_TEXT)
 
 
-def is_param(value) -> bool:
+def is_param(value: object) -> bool:
     """Say whether a value is what a constructor takes: plain, an estimator, or lists of them."""
     if isinstance(value, (list, tuple)):
         return all(map(is_param, value))
@@ -163,7 +170,7 @@ def is_param(value) -> bool:
     return is_any(value) or is_model(value)
 
 
-def is_model(value, arguments=(), known=None) -> bool:
+def is_model(value: object, arguments: Sequence[str] = (), known: dict | None = None) -> bool:
     """Say whether a value is an estimator, which was checked when it was built; of these names if any."""
     name = type(value).__name__
     return (hasattr(value, "get_params") or name == "_CalibratedClassifier") and (
@@ -171,20 +178,20 @@ def is_model(value, arguments=(), known=None) -> bool:
     )
 
 
-def is_models(value, arguments, known) -> bool:
+def is_models(value: object, arguments: Sequence[str], known: dict) -> bool:
     values = list(value.values()) if isinstance(value, Mapping) else value
     dropped = ("drop", "passthrough")
     return isinstance(values, list) and all(one in dropped or is_model(one, arguments) for one in values)
 
 
-def is_columns(value, arguments, known) -> bool:
+def is_columns(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is what a ColumnTransformer keeps: tuples of a name, an estimator and columns."""
     return isinstance(value, list) and all(
         isinstance(one, tuple) and len(one) == 3 and is_plain(one[0]) and is_param(one) for one in value
     )
 
 
-def is_tree(value, arguments, known) -> bool:
+def is_tree(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a tree, built by `trees.build_tree`, of these many features and classes."""
     if type(value).__name__ != "Tree":
         return False
@@ -192,7 +199,7 @@ def is_tree(value, arguments, known) -> bool:
     return all(is_size(found, one, known) for found, one in zip(sizes, arguments, strict=True))
 
 
-def is_forest(value, arguments, known) -> bool:
+def is_forest(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is fitted trees of one size, which a forest hands its images without a look."""
     return (
         isinstance(value, list)
@@ -202,11 +209,12 @@ def is_forest(value, arguments, known) -> bool:
     )
 
 
-def is_arrays(value, arguments, known) -> bool:
+def is_arrays(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a list, or a dict by name, of arrays of finite floats."""
     values = list(value.values()) if isinstance(value, Mapping) else value
     return isinstance(values, list) and all(
-        isinstance(one, np.ndarray) and one.dtype.kind == "f" and bool(np.isfinite(one).all()) for one in values
+        isinstance(one, np.ndarray) and one.dtype.kind == "f" and bool(np.isfinite(one).all())
+        for one in values
     )
 
 

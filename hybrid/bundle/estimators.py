@@ -109,6 +109,7 @@ ESTIMATORS: dict[str, dict[str, str]] = {
         "intercepts_": "arrays",
         "history_": "any",
     },
+    "hybrid.normalise.FeatureNormalizer": WIDTH | {"mean_": "float f", "scale_": "float f"},
     "sklearn.calibration.CalibratedClassifierCV": {
         "classes_": "classes k",
         "calibrated_classifiers_": "models _CalibratedClassifier",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 import io
 import os
-import warnings
 import zipfile
 from collections.abc import Iterator
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from hybrid.bundle.reading import check_array, read_model
 from hybrid.featurizer import ResNetFeaturizer
@@ -39,7 +39,7 @@ SEARCH_TREES = "kd_tree", "ball_tree"
 SIMPLE = (str, bytes, int, float, type(None), type)
 
 
-def walk(value) -> Iterator:
+def walk(value: object) -> Iterator:
     """Yield every object inside a model once, in an order that saving and loading keep."""
     seen, stack = {}, [value]
     while stack:
@@ -51,7 +51,7 @@ def walk(value) -> Iterator:
         stack += reversed(inside(value))
 
 
-def inside(value) -> list:
+def inside(value: object) -> list:
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, (list, tuple)):
@@ -61,25 +61,25 @@ def inside(value) -> list:
     return list(getattr(value, "__dict__", {}).values())
 
 
-def featurizers(model) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
+def featurizers(model: BaseEstimator) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
     """Return the fitted featurizers inside a model, and those that are templates only."""
     found = [one for one in walk(model) if reads_images(one)]
     fitted = [one for one in found if hasattr(one, "fingerprint_")]
     return fitted, [one for one in found if one not in fitted]
 
 
-def reads_images(value) -> bool:
+def reads_images(value: object) -> bool:
     """Say whether an object is one of ours; the classifier is not imported only to ask."""
     return isinstance(value, ResNetFeaturizer) or type(value).__module__ == "hybrid.finetune.classifier"
 
 
-def portable(model):
+def portable(model: BaseEstimator) -> BaseEstimator:
     """Return a copy of a model with nothing in it that belongs to this machine."""
     twins = {id(value): twin for value in walk(model) if (twin := twin_of(value)) is not None}
     return copy.deepcopy(model, twins)
 
 
-def twin_of(value):
+def twin_of(value: object) -> object:
     """Return what stands for an object elsewhere, or None where it can go as it is."""
     if reads_images(value):
         return unbound(value)
@@ -97,14 +97,14 @@ def twin_of(value):
     return None
 
 
-def changed(value, **attributes):
+def changed(value: BaseEstimator, **attributes: object) -> BaseEstimator:
     """Copy an estimator with other attributes."""
     twin = copy.copy(value)
     twin.__dict__.update(attributes)
     return twin
 
 
-def unbound(reader):
+def unbound(reader: BaseEstimator) -> BaseEstimator:
     """Copy what reads images without this machine's store."""
     twin = copy.copy(reader)
     twin.store = None if reader.store is None else "auto"
@@ -115,7 +115,7 @@ def unbound(reader):
     return twin
 
 
-def plain_svc(svc):
+def plain_svc(svc: BaseEstimator) -> BaseEstimator:
     """Return scikit-learn's SVC with the fitted state of scikit-learn-intelex's, in libsvm's own types."""
     from sklearn.svm import SVC
 
@@ -134,8 +134,8 @@ def plain_svc(svc):
     return plain
 
 
-def dumps(content) -> bytes:
-    """Return the skops bytes of models, arrays and plain values; warn of what only a trusting reader loads."""
+def dumps(content: object) -> bytes:
+    """Return the skops bytes of models, arrays and plain values; refuse what `loads` would refuse."""
     import skops.io
 
     try:
@@ -146,18 +146,10 @@ def dumps(content) -> bytes:
     if unknown:
         raise ValueError(f"Got a model with {', '.join(unknown)}, which no bundle holds. {OTHERWISE}")
     check_members(data)
-    try:
-        read_model(data)
-    except Exception as exc:
-        warnings.warn(
-            f"This bundle loads only by those who trust you, with load(path, trusted=True): {exc}.",
-            UserWarning,
-            stacklevel=3,
-        )
     return data
 
 
-def loads(data, trusted=False):
+def loads(data: bytes, trusted: bool = False) -> object:
     """Return what `dumps` was given; any exception means that these bytes are not of its making.
 
     Without trust, all is checked before compiled code sees it: see reading.py. With it, code is kept out, but numbers
@@ -171,7 +163,7 @@ def loads(data, trusted=False):
     return skops.io.loads(data, trusted=TRUSTED)
 
 
-def check_members(data):
+def check_members(data: bytes):
     """Refuse what would grow when it is read: compressed members, and arrays larger than their bytes."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():

@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import BinaryIO
 
 import numpy as np
 import sklearn
 
-from hybrid.bundle.checks import check_state
+from hybrid.bundle.checks import NotChecked, check_state
 from hybrid.bundle.estimators import ESTIMATORS
 from hybrid.bundle.trees import build_tree
 
@@ -24,14 +25,14 @@ SCHEMA = "schema.json"
 PROTOCOLS = range(3)
 MOST_SCHEMA = 32 << 20
 MOST_AXES = 4
-# What a node costs beside its bytes; a file whose parts are shared may not cost more than so many times its size.
-NODE_COST, MOST_SHARED = 100, 32
+# Parts that hold each other many times over are counted each time: so many nodes, and pages of arrays.
+MOST_NODES, PAGE, MOST_SHARED = 1 << 21, 1 << 12, 8
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "NoneType": type(None)}
 SCALARS = ("float64", "float32", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool",
            "str_")  # fmt: skip
 
 
-def read_model(data) -> object:
+def read_model(data: bytes) -> object:
     """Return what `portable.dumps` was given; any exception means that it is not of the table's kinds."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if archive.getinfo(SCHEMA).file_size > MOST_SCHEMA:
@@ -39,41 +40,45 @@ def read_model(data) -> object:
         schema = json.loads(archive.read(SCHEMA))
         if type(schema["protocol"]) is not int or schema["protocol"] not in PROTOCOLS:
             raise ValueError(f"skops protocol {schema['protocol']!r:.40}")
-        return Reader(archive, MOST_SHARED * len(data)).read(schema)
+        return Reader(archive, len(data)).read(schema)
 
 
 @dataclass
 class Reader:
-    """An open file, the nodes that were read before, and what all have cost."""
+    """An open file, how many of its bytes may become arrays, the nodes that were read, and what all have cost."""
 
     archive: zipfile.ZipFile
-    most: int
+    size: int
     known: dict = field(default_factory=dict)
     cost: int = 0
+    taken: int = 0
 
-    def read(self, node) -> object:
+    def read(self, node: dict) -> object:
         """Build a node; one that was built before is the same object, and costs again."""
         key, before = node.get("__id__"), self.cost
         if key is not None and key in self.known:
             value, cost = self.known[key]
             self.cost += cost
         else:
-            self.cost += NODE_COST
+            self.cost += 1
             value = reader_of(node)(self, node)
             self.known[key] = value, self.cost - before
-        if self.cost > self.most:
+        if self.cost > MOST_NODES + MOST_SHARED * self.size // PAGE or self.taken > self.size:
             raise ValueError("its parts hold each other too many times")
         return value
 
-    def array(self, name) -> np.ndarray:
+    def array(self, name: str) -> np.ndarray:
         """Read an array whose bytes `check_array` counted."""
+        self.taken += self.archive.getinfo(name).file_size
+        if self.taken > self.size:
+            raise ValueError("its arrays are read more often than they are there")
         with self.archive.open(name) as file:
             found = np.lib.format.read_array(file, allow_pickle=False)
-        self.cost += found.nbytes
+        self.cost += found.nbytes // PAGE
         return found
 
 
-def reader_of(node) -> Callable:
+def reader_of(node: dict) -> Callable:
     loader, kind = node["__loader__"], (node["__module__"], node["__class__"])
     if loader == "ObjectNode" and ".".join(kind) in ESTIMATORS:
         return read_object
@@ -83,26 +88,25 @@ def reader_of(node) -> Callable:
         return read_scalar
     if loader == "TypeNode" and kind[0] == "builtins" and kind[1] in TYPES:
         return read_type
-    name = f"{kind[0]}.{kind[1]}"
-    raise ValueError(f"{name:.200} is none of the kinds that are checked completely")
+    raise NotChecked(f"it holds {kind[0]:.100}.{kind[1]:.100}, which is not checked")
 
 
-def read_json(reader, node):
+def read_json(reader: Reader, node: dict) -> object:
     value = json.loads(node["content"])
     if isinstance(value, (dict, list)):
         raise ValueError("a list or a dict where plain values stand")
     return value
 
 
-def read_list(reader, node):
+def read_list(reader: Reader, node: dict) -> list:
     return [reader.read(one) for one in node["content"]]
 
 
-def read_tuple(reader, node):
+def read_tuple(reader: Reader, node: dict) -> tuple:
     return tuple(read_list(reader, node))
 
 
-def read_dict(reader, node):
+def read_dict(reader: Reader, node: dict) -> dict:
     content, types = node["content"], node["key_types"]["content"]
     if len(content) != len(types):
         raise ValueError("a dict whose keys are not its own")
@@ -113,13 +117,13 @@ def read_dict(reader, node):
     }
 
 
-def read_bunch(reader, node):
+def read_bunch(reader: Reader, node: dict) -> dict:
     from sklearn.utils import Bunch
 
     return Bunch(**read_dict(reader, node))
 
 
-def read_key_type(node) -> type:
+def read_key_type(node: dict) -> type:
     """Return the type of a dict's key; NumPy's own are saved by name, their keys as Python's."""
     name = node["__class__"]
     kinds = {"str_": str, "int64": int, "int32": int, "float64": float, "bool": bool}
@@ -128,20 +132,20 @@ def read_key_type(node) -> type:
     return read_type(None, node)
 
 
-def read_type(reader, node) -> type:
+def read_type(reader: Reader | None, node: dict) -> type:
     if node["__module__"] != "builtins":
         raise ValueError(f"the type {node['__class__']!r:.80}")
     return TYPES[node["__class__"]]
 
 
-def read_slice(reader, node):
+def read_slice(reader: Reader, node: dict) -> slice:
     parts = [node["content"][name] for name in ("start", "stop", "step")]
     if not all(part is None or type(part) is int for part in parts):
         raise ValueError("a slice of other things than numbers")
     return slice(*parts)
 
 
-def read_ndarray(reader, node):
+def read_ndarray(reader: Reader, node: dict) -> np.ndarray:
     if node["type"] == "numpy":
         return reader.array(node["file"])
     items, shape = read_list(reader, node), reader.read(node["shape"])
@@ -152,14 +156,14 @@ def read_ndarray(reader, node):
     return found
 
 
-def read_scalar(reader, node):
+def read_scalar(reader: Reader, node: dict) -> np.generic:
     found = reader.array(node["file"])
     if found.shape != () or found.dtype.kind not in "fiubU":
         raise ValueError("a number that is an array")
     return found[()]
 
 
-def read_object(reader, node):
+def read_object(reader: Reader, node: dict) -> object:
     """Build an estimator of what its table says that it holds, without running its `__init__`."""
     module, name = node["__module__"], node["__class__"]
     state = reader.read(node["content"])
@@ -169,15 +173,15 @@ def read_object(reader, node):
     kind = getattr(import_module(module), name)
     check_state(kind, ESTIMATORS[f"{module}.{name}"], state)
     found = kind.__new__(kind)
-    if hasattr(kind, "__setstate__"):
+    if module.startswith("sklearn.") and hasattr(kind, "__setstate__"):
         # By it, isotonic regression makes the function that it interpolates by. What is checked is of any version.
-        found.__setstate__(state | {"_sklearn_version": sklearn.__version__} if module.startswith("sklearn.") else state)
+        found.__setstate__(state | {"_sklearn_version": sklearn.__version__})
     else:
         found.__dict__.update(state)
     return found
 
 
-def read_tree(reader, node):
+def read_tree(reader: Reader, node: dict) -> object:
     arguments, state = reader.read(node["__reduce__"]["args"]), reader.read(node["content"])
     return build_tree(arguments, state)
 
@@ -194,7 +198,7 @@ READERS = {
 }
 
 
-def check_array(name, file, size):
+def check_array(name: str, file: BinaryIO, size: int):
     """Refuse an array whose header promises other bytes than follow: NumPy would make room for them first."""
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sklearn.base import BaseEstimator
+
 from hybrid.archive.files import BundleError, write
-from hybrid.archive.manifest import MODEL, is_bundle, seal
+from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
 from hybrid.bundle import portable, probes
+from hybrid.bundle.extras import check_extras
+from hybrid.bundle.loading import check_content
+from hybrid.engines.opened import PRODUCTS
+from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
 
-def save(model, path, *, include_network=False, scores=None, extras=None, key=None):
+def save(
+    model: BaseEstimator,
+    path: str | os.PathLike,
+    *,
+    include_network: bool = False,
+    scores: dict | None = None,
+    extras: dict | None = None,
+    key: Key = None,
+) -> Path:
     """Save a fitted model as a bundle, which loads without running code from it.
 
     Parameters
@@ -64,7 +79,9 @@ def save(model, path, *, include_network=False, scores=None, extras=None, key=No
         raise ValueError("Got include_network=True, but a tuned network is not converted: leave it out.")
     recipes = [probes.describe(one) for one in featurizers]
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
+    check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
     parts = {MODEL: portable.dumps(content)}
+    warn_of_trust(parts[MODEL], len(featurizers))
     with tempfile.TemporaryDirectory() as folder:
         networks = write_networks(featurizers, recipes, Path(folder)) if include_network else {}
         parts |= {file.name: file for file in sorted(Path(folder).iterdir())}
@@ -80,7 +97,21 @@ def save(model, path, *, include_network=False, scores=None, extras=None, key=No
     return path
 
 
-def check_sources(featurizers, templates, include_network):
+def warn_of_trust(data: bytes, count: int):
+    """Say which bundles `load` takes only from those whom the reader trusts."""
+    try:
+        check_content(portable.loads(data), count)
+    except ValueError as exc:
+        warnings.warn(
+            f"Others load this bundle only by load(path, trusted=True), which asks that they trust you: {exc}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def check_sources(
+    featurizers: list[ResNetFeaturizer], templates: list[ResNetFeaturizer], include_network: bool
+):
     """Refuse networks that another machine could not have, or must not open."""
     for one in templates if include_network else featurizers + templates:
         if not is_name(one.backbone):
@@ -95,18 +126,19 @@ def check_sources(featurizers, templates, include_network):
             )
 
 
-def write_networks(featurizers, recipes, folder) -> dict:
+def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], folder: Path) -> dict:
     """Write each network once, with the layers that all its featurizers read; return what they are."""
     from hybrid.bundle.converted import write
 
     parts, networks = {}, {}
     for one in featurizers:
         recipe = probes.recipe_of(one)
-        if recipe.network.backbone.name != "tiny":
+        if recipe.engine in PRODUCTS:
             parts.setdefault(recipe.network, []).extend(recipe.parts)
     names = {network: f"network-{i}" for i, network in enumerate(parts)}
     for network, name in names.items():
         networks[name] = write(network, parts[network], folder / f"{name}.xml")
     for one, recipe in zip(featurizers, recipes, strict=True):
         recipe["network"] = names.get(probes.recipe_of(one).network)
+        recipe["asked"] = one.precision
     return networks

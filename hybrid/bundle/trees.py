@@ -11,7 +11,7 @@ LEAF = -1
 MOST_DEPTH = 10_000
 
 
-def build_tree(arguments, state):
+def build_tree(arguments: tuple, state: dict) -> object:
     """Return a scikit-learn tree; raise ValueError for one that is not sound, before compiled code sees it."""
     from sklearn.tree._tree import NODE_DTYPE, Tree
 
@@ -20,7 +20,12 @@ def build_tree(arguments, state):
     sizes = (width, outputs, count, depth)
     if len(state) != 4 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes) or outputs != 1:
         raise ValueError("a tree of other parts, or of several outputs")
-    if classes.dtype != np.intp or classes.shape != (1,) or nodes.dtype != NODE_DTYPE or nodes.shape != (count,):
+    if (
+        classes.dtype != np.intp
+        or classes.shape != (1,)
+        or nodes.dtype != NODE_DTYPE
+        or nodes.shape != (count,)
+    ):
         raise ValueError(f"a tree of {count} nodes that holds {nodes.shape}")
     if values.dtype != np.float64 or values.shape != (count, 1, classes[0]) or not np.isfinite(values).all():
         raise ValueError(f"a tree of {count} nodes with values of the shape {values.shape}")
@@ -30,7 +35,7 @@ def build_tree(arguments, state):
     return tree
 
 
-def check_nodes(nodes, width, depth):
+def check_nodes(nodes: np.ndarray, width: int, depth: int):
     """Every step from an inner node leads onwards to a node of its own, no deeper than the tree says."""
     inner = nodes["left_child"] != LEAF
     steps = np.stack([nodes["left_child"], nodes["right_child"]])[:, inner]

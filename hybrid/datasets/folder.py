@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = (
 SYSTEM_FILES = ("__macosx", "desktop.ini", "thumbs.db")
 
 
-def load_folder(path, part: str | None = None) -> pd.DataFrame:
+def load_folder(path: str | os.PathLike, part: str | None = None) -> pd.DataFrame:
     """List the images of a folder that has a sub-folder for each class.
 
     Images may lie deeper inside a class's folder. Where all sub-folders are called train, val (valid,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hybrid.datasets.load import load_images
 from hybrid.images.source import missing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPTIONAL = ("group", "weight", "split")
 
@@ -26,10 +32,10 @@ class Labelled:
     weights: np.ndarray | None = None
     split: np.ndarray | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, rows) -> Labelled:
+    def take(self, rows: ArrayLike) -> Labelled:
         """Keep some rows, given as numbers or as a mask."""
         rows = np.arange(len(self))[rows]
         parts = {name: getattr(self, name) for name in PARTS}
@@ -37,7 +43,7 @@ class Labelled:
         return replace(self, images=[self.images[row] for row in rows], **parts)
 
 
-def read_labelled(frame) -> Labelled:
+def read_labelled(frame: pd.DataFrame | str | os.PathLike) -> Labelled:
     """Check a table's columns and labels.
 
     Parameters
@@ -90,7 +96,7 @@ def as_labels(values: list) -> np.ndarray:
     return np.array([str(value) for value in values])
 
 
-def as_weights(values) -> np.ndarray:
+def as_weights(values: ArrayLike) -> np.ndarray:
     weights = np.asarray(values, float)
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):

@@ -17,7 +17,7 @@ ACCEPTED = (
 )
 
 
-def load_images(data, **options) -> pd.DataFrame:
+def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -> pd.DataFrame:
     """Read labelled images from whatever holds them.
 
     Parameters

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,13 @@ GUESSES = {
 }
 
 
-def load_table(path_or_frame, image=None, label=None, group=None, weight=None) -> pd.DataFrame:
+def load_table(
+    path_or_frame: str | os.PathLike | pd.DataFrame,
+    image: Hashable | None = None,
+    label: Hashable | None = None,
+    group: Hashable | None = None,
+    weight: Hashable | None = None,
+) -> pd.DataFrame:
     """Read the images and labels of a table.
 
     What a CSV holds is text and stays so, letter by letter: a class may be called "NA" or "001". Its
@@ -133,13 +139,13 @@ def read_csv(path: str) -> pd.DataFrame:
 def find_separator(text: str) -> str:
     """Return the separator that divides the header most."""
 
-    def fields(separator):
+    def fields(separator: str) -> int:
         return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []))
 
     return max(SEPARATORS, key=fields)
 
 
-def find_column(columns: list, name: str, given):
+def find_column(columns: list, name: str, given: Hashable | None) -> Hashable | None:
     """Return the column given for `name`, or the one called so, or None where there need not be one."""
     if given is not None:
         if given not in columns:

@@ -17,8 +17,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hybrid.images.frame import Frame, orientation, views
-from hybrid.images.pixels import ImageError, flat, from_array
-from hybrid.images.source import plainly
+from hybrid.images.pixels import ImageError, Range, flat, from_array
+from hybrid.images.source import Raw, plainly
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")
@@ -30,7 +30,7 @@ for plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):
     import_module(f"PIL.{plugin}ImagePlugin")
 
 
-def digest(raw, value_range=None) -> bytes:
+def digest(raw: Raw, value_range: Range = None) -> bytes:
     """Return 16 bytes that differ wherever the pixels do.
 
     Encoded bytes count as they are: float samples in a file need the value range beside their digest.
@@ -50,7 +50,7 @@ def digest(raw, value_range=None) -> bytes:
         return summary.digest()
 
 
-def decode(raw, frame: Frame, value_range=None) -> np.ndarray:
+def decode(raw: Raw, frame: Frame, value_range: Range = None) -> np.ndarray:
     """Return the views of an image as fresh uint8 (views, h, w, 3).
 
     Examples
@@ -62,7 +62,7 @@ def decode(raw, frame: Frame, value_range=None) -> np.ndarray:
         return views(picture(raw, value_range), frame, value_range)
 
 
-def picture(raw, value_range=None) -> Image.Image:
+def picture(raw: Raw, value_range: Range = None) -> Image.Image:
     """Return a PIL image: of a JPEG file not loaded yet, of anything else loaded."""
     if isinstance(raw, bytes):
         image = opened(raw)

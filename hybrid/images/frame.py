@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from hybrid.images.pixels import flat
+from hybrid.images.pixels import Range, flat
 
 ORIENTATION = 274
 # What turns the stored picture upright, and where its axes lie then.
@@ -89,7 +89,7 @@ class Frame:
         return h * width // height, h
 
 
-def views(image: Image.Image, frame: Frame, value_range=None) -> np.ndarray:
+def views(image: Image.Image, frame: Frame, value_range: Range = None) -> np.ndarray:
     """Return the views (n, h, w, 3) of a picture; a JPEG that is not loaded yet may be decoded smaller."""
     turn, (width, height) = orientation(image), image.size
     size = frame.size if turn in SWAPPED else frame.size[::-1]
@@ -138,7 +138,14 @@ def reduce(image: Image.Image, window: Box, size: tuple[int, int]) -> float:
     return width / reduced[1][2] if reduced else 1
 
 
-def cut(picture, window: Box, size, interpolation: str, shrink: float, full_size) -> Image.Image:
+def cut(
+    picture: Image.Image,
+    window: Box,
+    size: tuple[int, int],
+    interpolation: str,
+    shrink: float,
+    full_size: tuple[int, int],
+) -> Image.Image:
     """Resize a window of a picture that was reduced from its full size; what lies outside is black."""
     left, top, right, bottom = (edge / shrink for edge in window)
     width, height = (edge / shrink for edge in full_size)

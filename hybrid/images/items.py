@@ -16,7 +16,7 @@ KINDS = (str, bytes, os.PathLike, Image.Image, np.ndarray)
 EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
 
 
-def as_items(X) -> Sequence:
+def as_items(X: object) -> Sequence:
     """Return a batch as a sequence of single images, without copying any.
 
     Parameters
@@ -84,7 +84,7 @@ def as_rows(X: np.ndarray) -> np.ndarray:
     return X
 
 
-def name(item) -> str:
+def name(item: object) -> str:
     """Return what to call an image in a message.
 
     Examples

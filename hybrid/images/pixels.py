@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+Range = tuple[float, float] | None
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 
 
@@ -12,7 +13,7 @@ class ImageError(ValueError):
     """Why an image cannot be used. `hybrid.images.raise_for` adds which one."""
 
 
-def flat(image: Image.Image, value_range=None) -> Image.Image:
+def flat(image: Image.Image, value_range: Range = None) -> Image.Image:
     """Return a picture in mode L or RGB."""
     mode, key = image.mode, image.info.get("transparency")
     if mode in ("I", "F") or mode.startswith("I;16"):
@@ -30,14 +31,14 @@ def flat(image: Image.Image, value_range=None) -> Image.Image:
     return image if mode in ("L", "RGB") else image.convert("RGB")
 
 
-def keyed(pixels: np.ndarray, key) -> np.ndarray:
+def keyed(pixels: np.ndarray, key: object) -> np.ndarray:
     """Whiten the one colour that is transparent."""
     hit = pixels == key
     pixels[hit.all(axis=-1) if pixels.ndim == 3 else hit] = np.iinfo(pixels.dtype).max
     return pixels
 
 
-def deep(image: Image.Image, key, value_range) -> Image.Image:
+def deep(image: Image.Image, key: object, value_range: Range) -> Image.Image:
     """Scale one channel of 16 or 32 bits."""
     tags = getattr(image, "tag_v2", {})
     values = np.asarray(image)
@@ -52,7 +53,7 @@ def deep(image: Image.Image, key, value_range) -> Image.Image:
     return Image.fromarray(255 - grey if tags.get(PHOTOMETRIC) == 0 else grey)
 
 
-def integers(values: np.ndarray, format: str | None, value_range) -> np.ndarray:
+def integers(values: np.ndarray, format: str | None, value_range: Range) -> np.ndarray:
     """Return mode I as the 16 bits that it was made from, or as floats for the value range."""
     if format != "PPM":
         if value_range is not None:
@@ -66,13 +67,13 @@ def integers(values: np.ndarray, format: str | None, value_range) -> np.ndarray:
     return values.astype(np.uint16)
 
 
-def from_array(array: np.ndarray, value_range=None) -> Image.Image:
+def from_array(array: np.ndarray, value_range: Range = None) -> Image.Image:
     """Return an array (h, w) or (h, w, 1 | 3 | 4) as a picture of 8 bits."""
     pixels = eight_bits(array, value_range)
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
-def eight_bits(array: np.ndarray, value_range=None) -> np.ndarray:
+def eight_bits(array: np.ndarray, value_range: Range = None) -> np.ndarray:
     """Return samples as uint8.
 
     Examples

@@ -12,12 +12,13 @@ from PIL import Image
 
 from hybrid.images.pixels import ImageError
 
+Raw = bytes | np.ndarray | Image.Image
 MAX_BYTES = 1 << 30
 URL = re.compile(r"(?!file:)[A-Za-z][\w+.:-]*://")
 TRUNCATED = re.compile("truncated|not enough image data|EOF|requires a buffer", re.IGNORECASE)
 
 
-def missing(item) -> bool:
+def missing(item: object) -> bool:
     """Tell whether a cell of a table holds nothing."""
     return item is None or type(item).__name__ == "NAType" or (isinstance(item, float) and item != item)
 
@@ -41,7 +42,7 @@ def plainly(what: str):
         raise ImageError(reason) from exc
 
 
-def read(item):
+def read(item: object) -> Raw:
     """Return an image as its encoded bytes, an array or a PIL image."""
     if isinstance(item, (bytes, Image.Image)):
         return item
@@ -62,7 +63,7 @@ def read(item):
             return file.readall()
 
 
-def open_at_once(path, flags: int) -> int:
+def open_at_once(path: str | os.PathLike, flags: int) -> int:
     """Open a file without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

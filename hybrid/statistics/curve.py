@@ -9,7 +9,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from scipy.optimize import curve_fit
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from hybrid.statistics.intervals import interval
 
@@ -57,13 +57,21 @@ def stratified_order(y: ArrayLike, seed: int = 0) -> np.ndarray:
     return np.lexsort((codes, place))
 
 
-def _accuracy(estimator, X, y, train, test, fraction, seed) -> float:
+def _accuracy(
+    estimator: BaseEstimator,
+    X: np.ndarray,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    fraction: float,
+    seed: int,
+) -> float:
     part = train[stratified_order(y[train], seed)][: round(fraction * len(train))]
     return float(np.mean(clone(estimator).fit(X[part], y[part]).predict(X[test]) == y[test]))
 
 
 def learning_curve(
-    estimator,
+    estimator: BaseEstimator,
     X: ArrayLike,
     y: ArrayLike,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -112,7 +120,7 @@ def learning_curve(
     )
 
 
-def _power_law(n, ceiling, loss, rate):
+def _power_law(n: np.ndarray | float, ceiling: float, loss: float, rate: float) -> np.ndarray | float:
     return ceiling - loss * n**-rate
 
 

@@ -55,7 +55,12 @@ def _roc_auc(true: np.ndarray, probabilities: np.ndarray, support: np.ndarray) -
     return areas.mean() if both.any() else np.nan
 
 
-def _coded(y, probabilities, predictions, classes):
+def _coded(
+    y: ArrayLike,
+    probabilities: Sequence[ArrayLike] | None,
+    predictions: Sequence[ArrayLike],
+    classes: ArrayLike,
+) -> tuple[np.ndarray, list, list[np.ndarray], int]:
     """Turn labels into column numbers; labels the model never saw get columns of zeros."""
     number = {label: i for i, label in enumerate(np.asarray(classes).tolist())}
     known = len(number)
@@ -63,7 +68,7 @@ def _coded(y, probabilities, predictions, classes):
         for label in np.asarray(labels).tolist():
             number.setdefault(label, len(number))
 
-    def code(labels):
+    def code(labels: ArrayLike) -> np.ndarray:
         return np.array([number[label] for label in np.asarray(labels).tolist()], dtype=int)
 
     if probabilities is not None:

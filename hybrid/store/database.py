@@ -68,7 +68,7 @@ class Database:
             self._disconnect()
             self.leases.close()
 
-    def _attempt(self, action, default, patience=None):
+    def _attempt(self, action: Callable[[], Any], default: Any, patience: float | None = None) -> Any:
         try:
             for last in (False, True):
                 # Locked until it is healed, lest another thread's healthy new file be set aside.
@@ -81,7 +81,7 @@ class Database:
         finally:
             self._speak()
 
-    def _transaction(self, work, patience):
+    def _transaction(self, work: Callable[[sqlite3.Connection], Any], patience: float | None) -> Any:
         self._connected()
         if self._read_only:
             return None

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import index
 from pathlib import Path
+from sqlite3 import Connection
 
 import numpy as np
 
@@ -116,10 +117,10 @@ class FeatureStore:
         self._run = run_in(self.path)
         self._database = self._run.database
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return FeatureStore, (str(self.path), self.limit)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, limit={self.limit})"
 
     def get(
@@ -151,7 +152,7 @@ class FeatureStore:
         """What this process read last."""
         return self._run.memory
 
-    def recall(self, recipe, files) -> np.ndarray | None:
+    def recall(self, recipe: Hashable, files: Sequence[tuple]) -> np.ndarray | None:
         """Return the rows of files as this process read them last, if it has all of them."""
         rows = self.memory.get(recipe, files)
         if rows is not None:
@@ -165,7 +166,7 @@ class FeatureStore:
         """
         self._run.count({"passes": passes})
 
-        def work(connection):
+        def work(connection: Connection):
             for recipe, vectors in rows.items():
                 write_rows(connection, recipe.encode(), digests, vectors)
             return used_bytes(connection)
@@ -200,7 +201,7 @@ class FeatureStore:
             except (OSError, ValueError):  # ValueError: a null in the name
                 keys.append(None)
 
-        def work(connection):
+        def work(connection: Connection):
             digests = {}
             for part, marks in chunks([key[0] for key in keys if key]):
                 query = f"SELECT checksum, path, stamp, digest FROM files WHERE path IN ({marks})"
@@ -233,7 +234,7 @@ class FeatureStore:
     def stats(self) -> dict[str, object]:
         """Return path, limit, bytes in use, rows, known files, and hits, misses and passes of all time."""
 
-        def work(connection):
+        def work(connection: Connection):
             query = "SELECT CAST(total(value) AS INTEGER) FROM counters WHERE name = ?"
             counts = {name: connection.execute(query, [name]).fetchone()[0] for name in COUNTERS}
             rows, files = size_of(connection, "rows"), size_of(connection, "files")

@@ -37,11 +37,11 @@ class Run:
         with self.database.lock:
             self.tally.update(events)
 
-    def write(self, work: Callable[[Connection], object], patience: float | None = None):
+    def write(self, work: Callable[[Connection], object], patience: float | None = None) -> object:
         """Return `work(connection)`, in one transaction with the counts that are due; None if that failed."""
         due: Counter[str] = Counter()
 
-        def both(connection):
+        def both(connection: Connection) -> tuple:
             due.update(self.tally)
             self.tally.clear()
             connection.executemany(
@@ -63,7 +63,7 @@ class Run:
     def evict(self, limit: int) -> None:
         """Make room; what this run has read counts as used now."""
 
-        def work(connection):
+        def work(connection: Connection):
             stamp(connection, list(self.seen))
             self.seen.clear()
             evict(connection, limit)

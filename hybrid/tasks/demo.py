@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 CONFIG = {"features": {"layers": "last"}, "model": {"kind": "svm"}, "svm": {"C": [10, 1]}}
 
 
-def demo(out, backbone="efficientnet_lite0", note=lambda text: None, verbose=0) -> dict:
+def demo(
+    out: str | os.PathLike,
+    backbone: str = "efficientnet_lite0",
+    note: Callable[[str], object] = lambda text: None,
+    verbose: int = 0,
+) -> dict:
     """Go the whole way on the built-in sample.
 
     Parameters

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybrid.featurizer import ResNetFeaturizer
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ROWS = 1024
 
 
-def write_features(frame, path, featurizer: ResNetFeaturizer, verbose=0) -> dict:
+def write_features(
+    frame: pd.DataFrame, path: str | os.PathLike, featurizer: ResNetFeaturizer, verbose: int = 0
+) -> dict:
     """Write the features of a table's images into a Parquet or CSV file.
 
     Parameters
@@ -45,7 +52,9 @@ def write_features(frame, path, featurizer: ResNetFeaturizer, verbose=0) -> dict
     return {"path": str(path), "rows": len(images), "features": len(names)}
 
 
-def parts(frame, images, featurizer, names, verbose):
+def parts(
+    frame: pd.DataFrame, images: list, featurizer: ResNetFeaturizer, names: np.ndarray, verbose: int
+) -> Iterator[pd.DataFrame]:
     """Yield tables of some rows: what the data had, then the features."""
     import pandas as pd
 
@@ -59,7 +68,7 @@ def parts(frame, images, featurizer, names, verbose):
         yield pd.concat([about, features], axis=1)
 
 
-def write_parquet(tables, path):
+def write_parquet(tables: Iterable[pd.DataFrame], path: Path):
     import pyarrow
     import pyarrow.parquet
 
@@ -74,7 +83,7 @@ def write_parquet(tables, path):
             writer.close()
 
 
-def write_csv(tables, path):
+def write_csv(tables: Iterable[pd.DataFrame], path: Path):
     with open(path, "w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(tables):
             table.to_csv(file, index=False, header=i == 0)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.store.feature_store import FeatureStore
 
 
-def label(images, backbone="efficientnet_lite0", weights="imagenet", top=5, store="auto", verbose=0):
+def label(
+    images: list,
+    backbone: str = "efficientnet_lite0",
+    weights: str | os.PathLike = "imagenet",
+    top: int = 5,
+    store: str | os.PathLike | FeatureStore | None = "auto",
+    verbose: int = 0,
+) -> list[list[tuple[str, float]]]:
     """Name what is in each image, by a network with its head on.
 
     Parameters

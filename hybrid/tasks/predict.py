@@ -7,23 +7,34 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid.archive.manifest import read_manifest
+from hybrid.archive.manifest import Key, read_manifest
+from hybrid.bundle.extras import CONFORMITY, IMAGES, LABELS, MEMORY
 from hybrid.engines.opened import choose, open_engine
 from hybrid.images.items import as_items, name
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate
 
-# What a bundle's extras are called that sets, neighbours and "none of these" stand on.
-CONFORMITY, MEMORY, IMAGES, LABELS = "conformity", "memory", "images", "labels"
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+    from hybrid.bundle.loading import Bundle
 
 
-def predict(model, images, sets=None, neighbours=0, key=None) -> list[dict]:
+def predict(
+    model: str | os.PathLike | Bundle | BaseEstimator,
+    images: object,
+    sets: float | None = None,
+    neighbours: int = 0,
+    key: Key = None,
+) -> list[dict]:
     """Predict the class of each image.
 
     Parameters
@@ -79,7 +90,7 @@ def spare_pandas():
         del sys.modules["pandas"]
 
 
-def opened(model, key):
+def opened(model: str | os.PathLike | Bundle | BaseEstimator, key: Key) -> tuple[BaseEstimator, dict]:
     """Return a model and what is known beside it; its networks are opened beside the long imports."""
     thread = Thread(target=open_networks, args=(model, key))
     if isinstance(model, (str, os.PathLike)):
@@ -94,7 +105,7 @@ def opened(model, key):
     return (model.model, model.extras) if isinstance(model, Bundle) else (model, {})
 
 
-def open_networks(path, key):
+def open_networks(path: str | os.PathLike, key: Key):
     """Open the networks inside a bundle as its featurizers will; what is wrong with it, they will say."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         path = Path(path).expanduser().absolute()
@@ -105,10 +116,10 @@ def open_networks(path, key):
                 parts = tuple(tuple(part) for part in recipe["parts"])
                 has_head = any(layer == "predictions" for layer, _ in parts)
                 network = locate(record, "imagenet", None, record.size, has_head)
-                open_engine(network, parts, *choose(network))
+                open_engine(network, parts, *choose(network, precision=recipe["asked"]))
 
 
-def split(model, images):
+def split(model: BaseEstimator, images: Sequence) -> tuple[Sequence, BaseEstimator]:
     """Return the features by a pipeline's first step, and the other steps; else the images and the model."""
     from sklearn.pipeline import Pipeline
 
@@ -117,7 +128,7 @@ def split(model, images):
     return images, model
 
 
-def classify(model, features) -> dict[str, list]:
+def classify(model: BaseEstimator, features: Sequence) -> dict[str, list]:
     """Return labels, and probabilities where the model gives them."""
     if not hasattr(model, "predict_proba"):
         return {"label": model.predict(features).tolist()}
@@ -132,7 +143,7 @@ def classify(model, features) -> dict[str, list]:
     }
 
 
-def label_sets(model, columns, extras, coverage) -> list[list]:
+def label_sets(model: BaseEstimator, columns: dict[str, list], extras: dict, coverage: float) -> list[list]:
     """Return the classes that hold the right one as often as asked."""
     from hybrid.statistics.sets import prediction_sets
 
@@ -144,7 +155,7 @@ def label_sets(model, columns, extras, coverage) -> list[list]:
     return [model.classes_[row].tolist() for row in prediction_sets(rows, extras[CONFORMITY], coverage)]
 
 
-def similar(features, extras, k) -> list[list[dict]]:
+def similar(features: Sequence, extras: dict, k: int) -> list[list[dict]]:
     """Return the k most similar training images of each."""
     from hybrid.statistics.neighbours import neighbours
 
@@ -164,5 +175,5 @@ def similar(features, extras, k) -> list[list[dict]]:
     ]
 
 
-def shown(item, i) -> str:
+def shown(item: object, i: int) -> str:
     return os.fspath(item) if isinstance(item, (str, os.PathLike)) else f"{name(item)} {i}"
