@@ -11,7 +11,7 @@ _MODULES = {
     "load": "bundle.loading",
     "load_folder": "datasets.folder",
     "load_sample": "datasets.sample",
-    "network": "sources.network",
+    "network": "sources.vectors",
     "prefetch": "prefetching",
     "save": "bundle.saving",
 }

@@ -294,7 +294,7 @@ def configured(path: Path | None, settings: list[str] | None, backbone: str | No
 
 def is_portable(config: Config) -> bool:
     """Whether a config's network can go into a bundle: converted, and not tuned."""
-    from hybrid.engines.opened import installed
+    from hybrid.engines.choose import installed
 
     return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
 

@@ -9,7 +9,6 @@ from sklearn.utils.validation import check_is_fitted
 from hybrid.features.embed import calibrate, embed
 from hybrid.features.recipe import read_recipe
 from hybrid.images.items import as_items
-from hybrid.sources.network import class_names
 from hybrid.store.feature_store import open_store
 
 
@@ -173,7 +172,7 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
         for part, width in zip(recipe.parts, recipe.widths(), strict=True):
             layer, pooling = part
             if layer == "predictions":
-                names += class_names(recipe.network.backbone)
+                names += recipe.network.backbone.class_names()
             else:
                 names += [f"{layer}_{pooling}_{i}" for i in range(width)]
         return np.asarray(names, dtype=object)

@@ -1,4 +1,4 @@
-"""Measure the networks of keras.applications: the rows of hybrid/backbones/keras_applications.csv.
+"""Measure the networks of keras.applications: the rows of hybrid/sources/keras_applications.csv.
 
 Rebuild the file with ``python tests/keras_table.py`` (some minutes, 8 GB), after a new Keras for example.
 """
@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-CSV = Path(__file__).resolve().parents[1] / "hybrid" / "backbones" / "keras_applications.csv"
+CSV = Path(__file__).resolve().parents[1] / "hybrid" / "sources" / "keras_applications.csv"
 
 
 def functions():

@@ -12,8 +12,8 @@ from keras_table import CSV, functions, measure
 
 from hybrid.sources import tiny
 from hybrid.sources.catalogue import backbones, find, known
+from hybrid.sources.description import EXAMPLE, KEYS
 from hybrid.sources.network import headless, layer_outputs, locate, preprocess
-from hybrid.sources.user_file import EXAMPLE, KEYS
 
 MEASURED = ("MobileNet", "MobileNetV3Small", "EfficientNetV2B0")
 

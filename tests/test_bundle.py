@@ -294,7 +294,7 @@ def print_shape(X):
 
 def test_moved_weights_are_named(model, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model.hybrid")
-    monkeypatch.setattr("hybrid.weights.locate.DRAWING", 99)
+    monkeypatch.setattr("hybrid.weights.files.DRAWING", 99)
     with pytest.raises(
         BundleError, match=r"weights of 'tiny' with the fingerprint .* expected .* Restore the weights"
     ):
@@ -331,7 +331,7 @@ def test_a_lower_precision_may_move_further():
 def test_weights_that_are_not_here_are_asked_for(sample, tmp_path, monkeypatch):
     path = save(fitted(sample, backbone="tiny", weights=None, seed=1), tmp_path / "model.hybrid")
     monkeypatch.setattr(
-        "hybrid.weights.locate._random", lambda record, seed: (_ for _ in ()).throw(ValueError("no weights"))
+        "hybrid.sources.network.drawn", lambda name, seed: (_ for _ in ()).throw(ValueError("no weights"))
     )
     with pytest.raises(BundleError, match=r"does not run here \(no weights\).*include_network=True"):
         load(path)
@@ -463,7 +463,7 @@ def test_a_bundle_with_its_network_predicts_without_tensorflow_weights_and_panda
 
 
 def test_a_network_goes_inside_only_where_it_can_be_converted(lite, tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid.engines.opened.installed", lambda name: name != "openvino")
+    monkeypatch.setattr("hybrid.engines.choose.installed", lambda name: name != "openvino")
     model = lite[0]
     monkeypatch.setattr(model[0], "engine", "tensorflow")
     with pytest.raises(ValueError, match="'openvino' needs OpenVINO: pip install openvino"):

@@ -15,7 +15,8 @@ import pytest
 from hybrid.engines import conversions as converted
 from hybrid.engines import drift, openvino, tensorflow
 from hybrid.engines import opened as engines
-from hybrid.engines.opened import choose, open_engine, threads
+from hybrid.engines.choose import choose
+from hybrid.engines.opened import open_engine, threads
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate
 
@@ -124,7 +125,7 @@ def test_auto_takes_a_gpu_that_tensorflow_sees(monkeypatch, tmp_path, gpus, engi
     config = types.SimpleNamespace(list_physical_devices=lambda kind: gpus)
     monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(config=config, __spec__=True))
     assert choose(network_for("openvino"), precision="float32")[0] == "openvino"
-    monkeypatch.setattr(engines, "GPUS", [tmp_path])
+    monkeypatch.setattr("hybrid.engines.choose.GPUS", [tmp_path])
     assert choose(network_for("openvino"), precision="float32")[0] == engine
 
 
@@ -265,7 +266,7 @@ def test_a_forked_child_is_refused_where_it_would_hang(saved):
         import os, warnings
         warnings.simplefilter("ignore")
         from test_engines import features, images, network_for, opened
-        from hybrid.engines.opened import choose
+        from hybrid.engines.choose import choose
         choose(network_for("openvino"))
         def in_child(function):
             pid = os.fork()

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hybrid.engines.opened import choose, open_engine
+from hybrid.engines.choose import choose
+from hybrid.engines.opened import open_engine
 from hybrid.sources import hub, saved_model
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import headless, locate

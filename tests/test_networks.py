@@ -9,15 +9,8 @@ import pytest
 from PIL import Image
 
 from hybrid.sources.catalogue import find, known
-from hybrid.sources.network import (
-    class_names,
-    headless,
-    layer_outputs,
-    locate,
-    needs_head,
-    network,
-    preprocess,
-)
+from hybrid.sources.network import headless, layer_outputs, locate, preprocess
+from hybrid.sources.vectors import network
 
 # The one whose input Keras scales twice, and a plain one.
 PARITY = ("efficientnetb0", "mobilenet")
@@ -319,16 +312,17 @@ def test_an_unknown_layer_is_told_what_there_is():
     record = find("mobilenet")
     model = headless(locate(record, None, 0, (32, 32), False))
     with pytest.raises(
-        ValueError, match=r"Got layers='conv_pw_1_rel'.*'last', 'stage1'.*Did you mean 'conv_pw_1_relu'"
+        ValueError,
+        match=r"Got layers='conv_pw_1_rel'.*'stage1', .*'last', 'predictions' and those of its own.*Did you mean 'conv_pw_1_relu'",
     ):
         layer_outputs(record, model, ["conv_pw_1_rel"])
 
 
 def test_layers_of_the_head_are_known_as_such():
     record = find("vgg16")
-    assert needs_head(record, ["last", "fc2"])
-    assert needs_head(record, ["predictions"])
-    assert not needs_head(record, ["last", "stage4", "block1_conv1"])
+    assert record.needs_head(["last", "fc2"])
+    assert record.needs_head(["predictions"])
+    assert not record.needs_head(["last", "stage4", "block1_conv1"])
 
 
 def test_layers_have_the_same_names_however_many_were_built_before():
@@ -397,11 +391,11 @@ def test_a_wrong_pooling_is_refused():
 
 
 def test_classes_are_named_and_differ():
-    names = class_names(find("resnet50"))
+    names = find("resnet50").class_names()
     assert len(set(names)) == 1000
     assert names[:2] == ("tench", "goldfish")
     assert names[995] == "earthstar"
-    assert class_names(find("tiny")) == ()
+    assert find("tiny").class_names() == ()
 
 
 def test_looking_a_network_up_imports_no_tensorflow():

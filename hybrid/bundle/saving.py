@@ -133,7 +133,7 @@ def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], fol
     parts, networks = {}, {}
     for one in featurizers:
         recipe = probes.recipe_of(one)
-        if recipe.engine in PRODUCTS:
+        if "openvino" in recipe.network.backbone.engines:
             parts.setdefault(recipe.network, []).extend(recipe.parts)
     names = {network: f"network-{i}" for i, network in enumerate(parts)}
     for network, name in names.items():

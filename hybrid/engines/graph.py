@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import wraps
 
-from hybrid.sources.bundled import FAMILY as BUNDLE
-from hybrid.sources.bundled import layers as inside
+from hybrid.engines.engine import Part
+from hybrid.sources.network import Network, headless, layer_outputs, preprocess
 
 
-def kept_layers(network, parts) -> tuple[str, ...]:
+def kept_layers(network: Network, parts: Sequence[Part]) -> tuple[str, ...]:
     """The layers that a converted network gives: the usual ones, so that one conversion serves them all."""
     record = network.backbone
-    if record.family == BUNDLE:
-        return carried(record, {canonical(record, layer) for layer, _ in parts})
-    usual = [*(stage.name for stage in record.stages), "last", *(["predictions"] if network.top else [])]
-    return *usual, *sorted({canonical(record, layer) for layer, _ in parts} - set(usual))
+    usual = record.layers(network.top)
+    return *usual, *sorted({record.usual_name(layer) for layer, _ in parts} - set(usual))
 
 
-def carried(record, wanted) -> tuple[str, ...]:
-    """The layers that a network inside a bundle gives, if those that are asked for are among them."""
-    layers = inside(record)
-    if wanted - set(layers):
-        raise ValueError(
-            f"Got layers={sorted(wanted)!r}, but {str(record.path)!r} holds only {', '.join(map(repr, layers))}. "
-            "Name the network itself, as in backbone='resnet50'."
-        )
-    return layers
-
-
-def canonical(record, layer) -> str:
-    """A layer's usual name, where it has one besides its own."""
-    usual = (*record.stages, *([record.last] if record.last else []))
-    return next((stage.name for stage in usual if stage.layer == layer), layer)
-
-
-def pooled_axes(layer, rank, pooling) -> tuple[int, ...]:
+def pooled_axes(layer: str, rank: int, pooling: str | None) -> tuple[int, ...]:
     """The axes that a pooling takes away: none where the layer gives vectors already."""
     if rank < 2:
         raise ValueError(f"Layer {layer!r} gives one number an image; expected a vector or a map.")
@@ -47,7 +29,7 @@ def pooled_axes(layer, rank, pooling) -> tuple[int, ...]:
     return tuple(range(1, rank - 1))
 
 
-def aside(function):
+def aside(function: Callable) -> Callable:
     """Run a function in a thread of its own, which has none of the caller's graphs, devices and policies."""
 
     @wraps(function)
@@ -58,7 +40,7 @@ def aside(function):
     return wrapper
 
 
-def load_tensorflow(limit):
+def load_tensorflow(limit: int):
     """Import TensorFlow, quietly, and limit its threads unless the user did.
 
     It counts them once a process, when it first computes: where it has, the limit comes too late.
@@ -81,12 +63,10 @@ def load_tensorflow(limit):
     return tensorflow
 
 
-def trace(network, layers, read, batch, limit):
+def trace(network: Network, layers: Sequence[str], read: Callable, batch: int | None, limit: int):
     """Return the function from `batch` uint8 images to what `read` makes of the layers' maps."""
     tensorflow = load_tensorflow(limit)
     import keras
-
-    from hybrid.sources.network import headless, layer_outputs, preprocess
 
     model = headless(network)
     inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))

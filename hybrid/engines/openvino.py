@@ -5,17 +5,19 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from hybrid.engines import bundled, conversions, exchange
-from hybrid.engines.graph import aside, canonical, kept_layers, pooled_axes, trace
+from hybrid.engines import conversions
+from hybrid.engines.engine import Calibration, Part
+from hybrid.engines.graph import aside, kept_layers, pooled_axes, trace
 from hybrid.engines.int8 import calibrated
-from hybrid.sources.bundled import FAMILY as BUNDLE
-from hybrid.sources.exchange import FAMILIES
+from hybrid.sources.catalogue import source
+from hybrid.sources.network import Network
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 # Besides the requests that run, one for each waits its turn.
@@ -40,7 +42,7 @@ def has_bfloat16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def choose_precision(precision) -> str:
+def choose_precision(precision: str) -> str:
     """Return the precision that "auto" stands for; refuse one that the processor lacks."""
     if precision == "auto":
         return "bfloat16" if has_bfloat16() else "float32"
@@ -52,24 +54,24 @@ def choose_precision(precision) -> str:
     return precision
 
 
-def load(network, parts, precision, limit, calibration) -> OpenVINOEngine:
+def load(
+    network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
+) -> OpenVINOEngine:
     """Compile the parts of a network, which is read from disk if any process converted it before."""
     record, layers = network.backbone, kept_layers(network, parts)
     if precision == "int8":
         model = calibrated(core(), network, layers, calibration, lambda: exact(network, layers, limit))
     else:
         model = exact(network, layers, limit)
-    maps = dict(zip(layers, sources(model.outputs), strict=True))
-    vectors = [pool(maps[canonical(record, layer)], layer, pooling) for layer, pooling in parts]
+    maps = dict(zip(layers, feeds(model.outputs), strict=True))
+    vectors = [pool(maps[record.usual_name(layer)], layer, pooling) for layer, pooling in parts]
     return OpenVINOEngine(model.get_parameters(), vectors, precision, limit)
 
 
-def exact(network, layers, limit):
+def exact(network: Network, layers: tuple[str, ...], limit: int):
     """The float32 model with the map of each layer as one output."""
-    if network.backbone.family == BUNDLE:
-        return bundled.read(core(), network)
-    if network.backbone.family in FAMILIES.values():
-        return exchange.read(core(), network, layers)
+    if not network.backbone.is_keras:
+        return source(network.backbone).read_model(core(), network, layers)
     key = conversions.identity(network, layers)
     model = conversions.read(core(), key)
     if model is None:
@@ -85,11 +87,11 @@ def convert(network, layers, limit):
     function = trace(network, layers, list, 1, limit)
     model = openvino.convert_model(function)
     # The converter adds outputs of its own, for tensors that nothing reads.
-    maps = sources(model.output(tensor.name) for tensor in function.outputs)
+    maps = feeds(model.output(tensor.name) for tensor in function.outputs)
     return openvino.Model(maps, model.get_parameters())
 
 
-def sources(outputs) -> list:
+def feeds(outputs: Iterable) -> list:
     """What a model's outputs are fed from."""
     return [output.get_node().input_value(0) for output in outputs]
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid.engines.graph import aside, canonical, load_tensorflow, pooled_axes, trace
+from hybrid.engines.engine import Calibration, Part
+from hybrid.engines.graph import aside, load_tensorflow, pooled_axes, trace
+from hybrid.sources.network import Network
 
 NATIVE = {"avx512_bf16", "amx_bf16"}
 # oneDNN computes bfloat16 by float32 on these.
 EMULATED = {"avx512f"}
 
 
-def choose_precision(precision) -> str:
+def choose_precision(precision: str) -> str:
     """Return the precision that "auto" stands for; refuse one that the processor lacks."""
     flags = processor_flags() if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0" else set()
     if precision == "auto":
@@ -42,12 +44,14 @@ def processor_flags() -> set[str]:
 
 
 @aside
-def load(network, parts, precision, limit, calibration) -> TensorFlowEngine:
+def load(
+    network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
+) -> TensorFlowEngine:
     """Freeze the network and its poolings into one graph."""
     tensorflow = load_tensorflow(limit)
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    named = [canonical(network.backbone, layer) for layer, _ in parts]
+    named = [network.backbone.usual_name(layer) for layer, _ in parts]
     layers = tuple(dict.fromkeys(named))
 
     def vectors(maps):

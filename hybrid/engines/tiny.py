@@ -1,21 +1,27 @@
-"""The engine of the tiny network: NumPy alone, exact, in the thread that asks."""
+"""The engine of networks that are NumPy alone: exact, in the thread that asks."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from hybrid.engines.engine import Calibration, Part
 from hybrid.engines.graph import pooled_axes
-from hybrid.sources import tiny
+from hybrid.sources.catalogue import source
+from hybrid.sources.network import Network
 
 
-def choose_precision(precision) -> str:
+def choose_precision(precision: str) -> str:
     """Return float32, which is all there is."""
     if precision not in ("auto", "float32"):
         raise ValueError(f"Got precision={precision!r}, but the tiny network computes in 'float32' only.")
     return "float32"
 
 
-def load(network, parts, precision, limit, calibration) -> TinyEngine:
+def load(
+    network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
+) -> TinyEngine:
     return TinyEngine(network, parts)
 
 
@@ -31,16 +37,21 @@ def pool(maps, layer, pooling):
 
 
 class TinyEngine:
-    """The tiny network and what is read of it."""
+    """A network and what is read of it."""
 
     name = "tiny"
     precision = "float32"
     drift = 1.0
 
     def __init__(self, network, parts):
-        self._network = network
-        self._parts = [(usual_name(layer), pooling) for layer, pooling in parts]
+        record = network.backbone
+        self._compute_maps = partial(source(record).maps, network)
+        self._parts = [(record.own_name(layer), pooling) for layer, pooling in parts]
         blank = np.zeros((1, *network.size, 3), np.uint8)
+        known = self._compute_maps(blank)
+        for (own, _), (layer, _) in zip(self._parts, parts, strict=True):
+            if own not in known:
+                raise record.unknown_layer(layer, known)
         self.widths = tuple(vectors.shape[1] for vectors in self._compute(blank))
 
     def run(self, batches):
@@ -49,14 +60,5 @@ class TinyEngine:
             yield self._compute(batch)
 
     def _compute(self, batch):
-        maps = tiny.maps(self._network, batch)
+        maps = self._compute_maps(batch)
         return [pool(maps[layer], layer, pooling) for layer, pooling in self._parts]
-
-
-def usual_name(layer) -> str:
-    """A layer's name among the stages."""
-    record = tiny.RECORD
-    known = {record.last.name: record.last.layer} | {stage.name: stage.layer for stage in record.stages}
-    if layer not in known:
-        raise ValueError(f"Got layers={layer!r}, but the tiny network has {', '.join(map(repr, known))}.")
-    return known[layer]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
+from hybrid.engines.choose import choose
 from hybrid.engines.int8 import usual_calibration
-from hybrid.engines.opened import choose, open_engine
+from hybrid.engines.opened import open_engine
 from hybrid.images.frame import Frame
 from hybrid.sources.catalogue import find
-from hybrid.sources.network import Network, locate, needs_head
+from hybrid.sources.network import Network, locate
 
 POOLINGS = ("avg", "max", "gem", "flatten")
 RESIZES = ("crop", "squash", "pad")
@@ -62,15 +63,7 @@ class Recipe:
     def width(self, part) -> int | None:
         """The part's width where the record knows it."""
         layer, pooling = part
-        record = self.network.backbone
-        if layer == "predictions":
-            return record.classes
-        if pooling == "flatten":
-            return None
-        stages = {stage.name: stage.width for stage in record.stages}
-        if record.last is not None:
-            stages["last"] = record.last.width
-        return stages.get(layer)
+        return None if pooling == "flatten" else self.network.backbone.width(layer)
 
     def widths(self) -> list[int]:
         """The widths of all parts; those that only the network itself knows are asked of it."""
@@ -93,7 +86,7 @@ def read_recipe(params) -> Recipe:
     record = find(params["backbone"])
     layers, poolings = as_tuple("layers", params["layers"]), as_tuple("pooling", params["pooling"], POOLINGS)
     size = read_size(params["image_size"]) or record.size
-    network = locate(record, params["weights"], params["seed"], size, needs_head(record, layers))
+    network = locate(record, params["weights"], params["seed"], size, record.needs_head(layers))
     engine, precision = choose(network, params["engine"], params["precision"])
     parts = [
         (layer, pooling) for layer in layers for pooling in ((None,) if layer == "predictions" else poolings)

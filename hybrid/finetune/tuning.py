@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from hybrid.engines.choose import choose
 from hybrid.engines.graph import load_tensorflow
-from hybrid.engines.opened import choose, threads, use_threads
+from hybrid.engines.opened import threads, use_threads
 from hybrid.finetune.augment import augment, wide
 from hybrid.finetune.course import cosine, follow
 from hybrid.images.decoding import decode
@@ -22,15 +23,6 @@ from hybrid.images.items import raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.sources.network import headless, named, preprocess
-
-# What is no Keras model.
-FROZEN = {
-    "tiny": "NumPy only",
-    "bundle": "the converted network of a bundle",
-    "saved model": "a SavedModel",
-    "onnx": "an ONNX file",
-    "openvino": "an OpenVINO model",
-}
 
 
 def check_unfreeze(record, unfreeze):
@@ -42,9 +34,9 @@ def check_unfreeze(record, unfreeze):
             f"Got unfreeze={unfreeze!r}, but {record.name!r} expects None, 'all', a number of layers"
             f"{''.join(f', {stage!r}' for stage in stages)}."
         )
-    if record.family in FROZEN:
+    if record.frozen:
         raise ValueError(
-            f"Got unfreeze={unfreeze!r}, but {record.name!r} is {FROZEN[record.family]} and stays frozen. "
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} is {record.frozen} and stays frozen. "
             "Pass unfreeze=None, or another backbone."
         )
 

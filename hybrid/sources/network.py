@@ -5,41 +5,31 @@ TensorFlow is imported inside functions: looking a network up costs no import.
 
 from __future__ import annotations
 
-import difflib
+import os
 import random
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files as resources
-from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid.sources import efficientnet_lite, keras_applications, user_file
-from hybrid.sources.catalogue import find
+from hybrid.sources.catalogue import source
 from hybrid.sources.record import Backbone
-from hybrid.weights.locate import Weights
-from hybrid.weights.locate import locate as locate_weights
+from hybrid.sources.source import Network
+from hybrid.weights.files import Weights, drawn, given
 
-CONVNEXT_HEAD = "_head_gap", "_head_layernorm"
-
-
-@dataclass(frozen=True)
-class Network:
-    """A backbone with its weights located, at one image size; `top` has the head, too."""
-
-    backbone: Backbone
-    weights: Weights
-    size: tuple[int, int]
-    top: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the weights, and of the record where it is the user's."""
-        return self.weights.fingerprint
+if TYPE_CHECKING:
+    import keras
 
 
-def locate(backbone, weights, seed, size, top) -> Network:
+def locate(
+    backbone: Backbone,
+    weights: str | os.PathLike | None,
+    seed: int | None,
+    size: tuple[int, int],
+    top: bool,
+) -> Network:
     """Look up a network without loading it.
 
     Raises
@@ -59,42 +49,61 @@ def locate(backbone, weights, seed, size, top) -> Network:
     return Network(backbone, locate_weights(backbone, weights, seed, top), size, bool(top))
 
 
-def _fixed_size_reason(backbone, size):
-    if backbone.fixed_size:
-        return f"Got image_size={size}. {backbone.name!r} takes {backbone.size} only: leave out image_size."
-    return (
-        f"Got image_size={size}. The head of {backbone.name!r} takes {backbone.size} only: its dense layers flatten "
-        "the last map, so that the shape of their weights depends on the size. Leave out image_size; without "
-        "the head, as in layers='last', any size will do."
-    )
+def locate_weights(
+    record: Backbone, weights: str | os.PathLike | None, seed: int | None = None, top: bool = False
+) -> Weights:
+    """Return the weights of a network, downloading Keras's own where they are not at hand.
+
+    Parameters
+    ----------
+    record : Backbone
+    weights : "imagenet", None or path
+        None is random weights and needs `seed`. A network from a file brings its own: "imagenet" is those.
+    seed : int or None, default=None
+    top : bool, default=False
+        Whether the head is needed, too.
+
+    Returns
+    -------
+    weights : Weights
+    """
+    if weights is None:
+        if record.path is not None:
+            raise ValueError(f"Got weights=None, but {record.name!r} brings its own: leave out `weights`.")
+        return drawn(record.name, seed)
+    if not isinstance(weights, (str, os.PathLike)):
+        raise TypeError(f"Got weights={weights!r}, but expected 'imagenet', None (with a seed) or a path.")
+    if weights == "imagenet":
+        return source(record).own_weights(record, top)
+    if record.path is not None or not record.is_keras:
+        raise ValueError(f"Got weights={os.fspath(weights)!r}, but {record.name!r} takes no weights file.")
+    return given(Path(weights).expanduser(), (record.weights, record.weights_top))
 
 
-def needs_head(record, layers) -> bool:
-    """Say whether one of the layers is only there when the network is built with its head."""
-    return any(layer == "predictions" or layer in record.head for layer in layers)
-
-
-def headless(network):
+def headless(network: Network) -> keras.Model:
     """Build the frozen Keras model; its input is what `preprocess` gives.
 
     Its first output is layer "last"; with the head, the second is "predictions".
     """
     record = network.backbone
-    if record.family == "tiny":
-        raise ValueError("The tiny network is NumPy only, it is no Keras model: use engine='auto'.")
-    model = _aside(_build, network)
+    if not record.is_keras:
+        raise ValueError(
+            f"{record.name!r} is {record.frozen}: it is no Keras model and runs on engine "
+            f"{' or '.join(map(repr, record.engines))} only."
+        )
+    model = _aside(source(record).build, network)
     model.trainable = False
     if network.weights.changes:
         change(model, record, network.weights.changes)
     return model
 
 
-def named(model) -> dict:
+def named(model: keras.Model) -> dict[str, keras.Variable]:
     """Return a model's weights by place and path: in a user's own network, two may share a path."""
     return {f"{i}/{variable.path}": variable for i, variable in enumerate(model.weights)}
 
 
-def change(model, record, values):
+def change(model: keras.Model, record: Backbone, values: dict[str, np.ndarray]) -> None:
     """Put fine-tuned arrays over a model's weights."""
     variables = named(model)
     for name, value in values.items():
@@ -106,7 +115,7 @@ def change(model, record, values):
         variables[name].assign(value)
 
 
-def preprocess(record, x):
+def preprocess(record: Backbone, x):
     """Return what the network expects for RGB pixels in 0..255: a new float32 tensor."""
     from keras import ops
 
@@ -122,119 +131,30 @@ def preprocess(record, x):
     return x
 
 
-def layer_outputs(record, model, layers) -> list:
+def layer_outputs(record: Backbone, model: keras.Model, layers: Iterable[str]) -> list:
     """Return the model's tensors for layers named as users name them."""
     return [_output(record, model, layer) for layer in layers]
 
 
-def network(backbone, weights="imagenet", layers="last", pooling="avg", image_size=None, seed=None):
-    """Build the featurizer's network as a frozen Keras model, to train a head on or to save.
-
-    Parameters
-    ----------
-    backbone : str or path
-        A name from :func:`hybrid.backbones`, a ``.keras`` file, a SavedModel folder (loading it runs its
-        graph) or a "kaggle:" handle of one; not "tiny".
-    weights : "imagenet", None or path, default="imagenet"
-        None is a random network and needs `seed`.
-    layers : str or list of str, default="last"
-        "last", a stage such as "stage4", any layer's name, or "predictions".
-    pooling : "avg", "max", "gem", "flatten", None or a list of them, default="avg"
-        How a layer's map becomes a vector; None leaves the map.
-    image_size : int, (height, width) or None, default=None
-        The network's own size if None.
-    seed : int or None, default=None
-        The random network's seed.
-
-    Returns
-    -------
-    model : keras.Model
-        RGB pixels from 0 to 255 in, one vector an image out; scaling is inside.
-    """
-    import keras
-
-    record = find(backbone)
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    poolings = list(pooling) if isinstance(pooling, (list, tuple)) else [pooling]
-    size = (image_size, image_size) if isinstance(image_size, Integral) else image_size or record.size
-    base = headless(locate(record, weights, seed, size, needs_head(record, layers)))
-    features = keras.Model(base.inputs, layer_outputs(record, base, layers), trainable=False)
-    inputs = keras.Input((*size, 3))
-    maps = features(preprocess(record, inputs))
-    maps = maps if isinstance(maps, (list, tuple)) else [maps]
-    vectors = [pool(x, how) for x in maps for how in (poolings if len(x.shape) == 4 else [None])]
-    return keras.Model(inputs, vectors[0] if len(vectors) == 1 else keras.layers.Concatenate()(vectors))
-
-
-def pool(x, how):
-    """Make a vector of a map; what is a vector already stays."""
-    from keras import layers, ops
-
-    if how is None:
-        return x
-    if how == "gem":
-        return ops.power(ops.mean(ops.power(ops.maximum(x, 1e-6), 3.0), axis=(1, 2)), 1 / 3)
-    if how == "avg":
-        return layers.GlobalAveragePooling2D()(x)
-    if how == "max":
-        return layers.GlobalMaxPooling2D()(x)
-    if how == "flatten":
-        return layers.Flatten()(x)
-    raise ValueError(f"Got pooling={how!r}, but expected 'avg', 'max', 'gem' or 'flatten'.")
-
-
-@cache
-def class_names(record) -> tuple[str, ...]:
-    """Return the names of a network's classes: ImageNet's where it knows 1000."""
-    if record.classes != 1000:
-        return tuple(f"class_{i}" for i in range(record.classes))
-    text = resources(__package__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
-    return tuple(text.split())
-
-
 def _output(record, model, layer):
-    named = {stage.name: stage.layer for stage in record.stages}
-    name = named.get(layer, layer)
+    name, known = record.own_name(layer), [one.name for one in model.layers]
     if layer == "last" or (record.last and name == record.last.layer):
         return model.outputs[0]
     if layer == "predictions" and len(model.outputs) > 1:
         return model.outputs[1]
-    known = [one.name for one in model.layers]
-    if name in known:
-        return model.get_layer(name).output
-    near = difflib.get_close_matches(layer, known, n=3)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(
-        f"Got layers={layer!r}, but {record.name!r} has the layers "
-        f"{', '.join(map(repr, ('last', *named)))} and those of its own that have names.{hint}"
+    if name not in known:
+        raise record.unknown_layer(layer, known)
+    return model.get_layer(name).output
+
+
+def _fixed_size_reason(backbone, size):
+    if backbone.fixed_size:
+        return f"Got image_size={size}. {backbone.name!r} takes {backbone.size} only: leave out image_size."
+    return (
+        f"Got image_size={size}. The head of {backbone.name!r} takes {backbone.size} only: its dense layers flatten "
+        "the last map, so that the shape of their weights depends on the size. Leave out image_size; without "
+        "the head, as in layers='last', any size will do."
     )
-
-
-def _build(network):
-    record = network.backbone
-    if record.path is not None:
-        return user_file.load(record, network.size)
-    module = efficientnet_lite if record.package else keras_applications
-    import keras
-
-    from hybrid.weights.fill import fill
-
-    model = module.build(record, network.size, network.top)
-    fill(model, record, network.weights, network.top)
-    if network.top:
-        return keras.Model(model.inputs, [_last_map(record, model), model.outputs[-1]], name=record.name)
-    return model
-
-
-def _last_map(record, model):
-    """Return layer "last" of a model with its head.
-
-    ConvNeXt normalises before pooling without the head, after it with the head: one layer, two places.
-    """
-    if record.family != "convnext":
-        return model.get_layer(record.last.layer).output
-    pooled, normalise = (next(one for one in model.layers if one.name.endswith(end)) for end in CONVNEXT_HEAD)
-    return normalise(pooled.input)
 
 
 def _aside(function, *arguments):

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hybrid.sources import description
+from hybrid.sources.record import Backbone
 from hybrid.sources.signature import Signature, last_and_others, layer_name, signature
+from hybrid.sources.source import Network
 from hybrid.sources.wire import all_of, fields, one_of, signed, text
+from hybrid.weights.files import Weights, brought
 
+if TYPE_CHECKING:
+    import keras
+
+KIND = "a SavedModel folder"
 FILE = "saved_model.pb"
 USUAL = ("serving_default", "serve", "default")
 # Called itself, where it has no signature.
@@ -21,7 +31,29 @@ NUMBERS = (1, 2, 3, 4, 5, 6, 9, 14, 17, 19, 22)
 _announced: set = set()
 
 
-def describe(path, asked=None) -> Signature:
+def reads(path: Path) -> bool:
+    """Say whether a path leads to a SavedModel."""
+    return (path / FILE).is_file()
+
+
+def read(path: Path) -> Backbone:
+    """Return the record of the network, without loading it."""
+    return description.read(
+        path,
+        path / "hybrid.toml",
+        lambda asked: describe(path, asked),
+        family="saved model",
+        source=__name__,
+        frozen="a SavedModel",
+    )
+
+
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return those inside; every file of the folder is part of their fingerprint."""
+    return brought(record.path, sorted(record.path.rglob("*")))
+
+
+def describe(path: Path, asked: str | None = None) -> Signature:
     """Return what a SavedModel says of the images it takes."""
     file = path / FILE
     try:
@@ -56,10 +88,11 @@ def describe(path, asked=None) -> Signature:
     return found
 
 
-def load(record, size):
+def build(network: Network) -> keras.Model:
     """Return a Keras model around a SavedModel; each of its outputs is a layer of its own name."""
     import keras
 
+    record, size = network.backbone, network.size
     call = _loaded_call(record)
 
     def outputs_of(images):

@@ -7,11 +7,14 @@ documents and first tries.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from hybrid.sources.record import Backbone, Stage
+from hybrid.sources.source import Network
+from hybrid.weights.files import Weights, drawn
 
 KERNEL = 4
 # Filters a stage. The first two keep both signs of each, the last does not: widths 32, 48, 64.
@@ -24,16 +27,34 @@ CHUNK_PIXELS = 1 << 17
 RECORD = Backbone(
     name="tiny",
     family="tiny",
+    source=__name__,
     size=(32, 32),
     stages=(Stage("stage1", "stage1", 32), Stage("stage2", "stage2", 48), Stage("stage3", "stage3", 64)),
     last=Stage("last", "stage3", 64),
     parameters=KERNEL**2 * (3 * 16 + 32 * 24 + 48 * 64),
     licence="BSD-3-Clause",
     min_size=8,
+    engines=("tiny",),
+    frozen="NumPy only",
 )
 
 
-def maps(network, batch) -> dict[str, np.ndarray]:
+def records() -> tuple[Backbone, ...]:
+    """Return the one record."""
+    return (RECORD,)
+
+
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return those of seed 0."""
+    return replace(drawn(record.name, 0), published=True)
+
+
+def at_hand(record: Backbone) -> bool:
+    """They are computed."""
+    return True
+
+
+def maps(network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:
     """Return the maps of every layer for a batch of uint8 images (n, h, w, 3)."""
     step = max(1, CHUNK_PIXELS // (batch.shape[1] * batch.shape[2]))
     chunks = [_maps(network.weights.seed, batch[i : i + step]) for i in range(0, len(batch), step)]
@@ -63,7 +84,7 @@ def _convolve(x, kernels):
 
 
 @lru_cache(maxsize=8)
-def filters(seed) -> dict[str, np.ndarray]:
+def filters(seed: int) -> dict[str, np.ndarray]:
     """Draw the filters: (4 x 4 x inputs, filters) whole numbers from -7 to 7 a stage."""
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn, channels = {}, 3

@@ -17,7 +17,8 @@ import numpy as np
 
 from hybrid.archive.manifest import Key, read_manifest
 from hybrid.bundle.extras import CONFORMITY, IMAGES, LABELS, MEMORY
-from hybrid.engines.opened import choose, open_engine
+from hybrid.engines.choose import choose
+from hybrid.engines.opened import open_engine
 from hybrid.images.items import as_items, name
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate

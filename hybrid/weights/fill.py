@@ -6,26 +6,27 @@ import io
 import os
 import re
 import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid.sources import efficientnet_lite
-from hybrid.weights.torch_file import read_torch
+from hybrid.weights.files import Weights
+
+if TYPE_CHECKING:
+    import keras
 
 
-def fill(model, record, weights, top) -> None:
-    """Put weights into a model that was just built."""
+def fill(model: keras.Model, name: str, weights: Weights) -> None:
+    """Put weights into a model that was just built: those that a seed draws, or those of Keras's own file."""
     if weights.path is None:
         draw(model, weights.seed)
-    elif weights.path.suffix == ".pth" and record.package:
-        _fill_from_torch(model, record, weights.path, top)
     else:
-        _fill_from_file(model, record, weights.path)
-    if record.family == "efficientnet" and weights.published:
-        _undo_variance(model)
+        _fill_from_file(model, name, weights.path)
 
 
-def draw(model, seed) -> None:
+def draw(model: keras.Model, seed: int) -> None:
     """Redraw every weight that Keras drew, from NumPy's generator: the same in every process.
 
     Zeros and ones stay: biases, and the statistics of normalisations. The spread is He's, by fan-in.
@@ -41,20 +42,7 @@ def draw(model, seed) -> None:
         variable.assign(noise * np.float32(np.sqrt(2 / max(fan_in, 1))))
 
 
-def _fill_from_torch(model, record, path, top):
-    state = read_torch(path)
-    try:
-        values = list(efficientnet_lite.arrays(record, state, top))
-    except KeyError as exc:
-        raise ValueError(
-            f"Cannot use {os.fspath(path)!r} for {record.name!r}: it has no {exc}. "
-            "Pass weights of this very network."
-        ) from exc
-    units = [(layer, layer.weights) for layer in model.layers if layer.weights]
-    _assign(record, path, zip(units, values, strict=True))
-
-
-def _fill_from_file(model, record, path):
+def _fill_from_file(model, name, path):
     """Read Keras's legacy HDF5, its .weights.h5, or the weights inside a .keras archive."""
     import h5py
 
@@ -66,10 +54,10 @@ def _fill_from_file(model, record, path):
             source = path
         with h5py.File(source, "r") as file:
             pairs = _by_order(file, model) if _is_legacy(file) else _by_name(file, model)
-            _assign(record, path, pairs)
+            assign(name, path, pairs)
     except (OSError, KeyError, zipfile.BadZipFile) as exc:
         raise ValueError(
-            f"Cannot read {os.fspath(path)!r} as weights of {record.name!r}: {str(exc).rstrip('.')}. "
+            f"Cannot read {os.fspath(path)!r} as weights of {name!r}: {str(exc).rstrip('.')}. "
             "Expected a .h5, .weights.h5 or .keras file that Keras saved."
         ) from exc
 
@@ -138,30 +126,19 @@ def _dataset(file, group, name):
     return dataset
 
 
-def _assign(record, path, pairs):
-    """Assign arrays to layers; refuse what does not fit, with both shapes."""
+def assign(name: str, path: Path, pairs: Iterable) -> None:
+    """Assign arrays to the weights of layers, ((layer, variables), arrays); refuse what does not fit."""
     for (layer, variables), values in pairs:
         expected, got = [tuple(v.shape) for v in variables], [tuple(value.shape) for value in values]
         if expected != got:
             raise ValueError(
-                f"Cannot use {os.fspath(path)!r} for {record.name!r}: layer {layer.name!r} expects "
+                f"Cannot use {os.fspath(path)!r} for {name!r}: layer {layer.name!r} expects "
                 f"{_shapes(expected)}, but the file has {_shapes(got)}. Pass weights of this very network."
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(np.asarray(value[...], np.float32))
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
-
-
-def _undo_variance(model):
-    """Divide once more by the root of the deviation, as EfficientNet's ImageNet weights were trained.
-
-    Keras adds a layer for that with weights="imagenet" only: https://github.com/tensorflow/tensorflow/issues/49930
-    """
-    layer = model.get_layer("normalization")
-    _, variance, _ = layer.weights
-    variance.assign(variance.numpy() * np.float32([0.229, 0.224, 0.225]))
-    layer.finalize_state()
 
 
 def _shapes(shapes):

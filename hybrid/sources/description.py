@@ -1,20 +1,16 @@
-"""A user's own network in, with a small TOML beside it; its record out.
+"""What a user's TOML says of a network in a file in, its record out.
 
-It is a .keras file, a SavedModel folder (see saved_model.py), an .onnx file or an OpenVINO .xml (exchange.py).
 The TOML says what nothing in the file does, such as the range of pixels: see EXAMPLE.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-import os
 import tomllib
-import zipfile
+from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
 
-from hybrid.sources import exchange, saved_model
 from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.signature import Signature, last_and_others, layer_name
 
@@ -34,69 +30,68 @@ range = [0, 1]              # what the network wants pixels in: [0, 1], [-1, 1] 
 # [stages]
 # stage4 = "the name of a layer"
 """
-UNSAFE = ("Lambda", "TFSMLayer", "TorchModuleWrapper")
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 KEYS = (
     *("size", "range", "scale", "mean", "std", "bgr", "margin", "interpolation", "licence"),
     *("signature", "output", "stages"),
 )
-# The keys that say nothing of a kind of file.
-WITHOUT = {"keras": ("signature", "output"), "onnx": ("signature",), "openvino": ("signature",)}
-SUFFIXES = (".keras", *exchange.FAMILIES)
-KINDS = "a .keras file, a SavedModel folder, an .onnx file or an OpenVINO .xml file"
 
 
-def looks_like_a_path(name) -> bool:
-    """Say whether a backbone is named by its file or folder."""
-    path = Path(name)
-    return not isinstance(name, str) or path.suffix in SUFFIXES or path.name != name or path.is_dir()
+def beside(path: Path) -> Path:
+    """Return the path of the TOML beside a file."""
+    return path.with_name(path.name + ".toml")
 
 
-def read(name) -> Backbone:
-    """Return the record of a user's network, without loading it."""
-    path = Path(name).expanduser()
-    if path.is_file() and path.suffix in SUFFIXES:
-        description = path.with_name(path.name + ".toml")
-    elif (path / saved_model.FILE).is_file():
-        description = path / "hybrid.toml"
-    else:
-        raise ValueError(
-            f"Got backbone={os.fspath(name)!r}, but expected a name from hybrid.backbones(), "
-            f"{KINDS}: {'it is none of these' if path.exists() else 'there is no such file'}."
-        )
+def read(
+    path: Path,
+    description: Path,
+    describe: Callable[[str | None], Signature],
+    without: tuple[str, ...] = (),
+    **fields,
+) -> Backbone:
+    """Return the record of a user's network.
+
+    Parameters
+    ----------
+    path, description : Path
+        The network, and the TOML that says what it expects.
+    describe : function
+        What the network itself says of the signature that the TOML names.
+    without : tuple of str
+        The keys that say nothing of this kind of network.
+    **fields : what the record of every network of this kind says.
+    """
     if not description.is_file():
         # What cannot be read, or used at all, needs no description.
-        _signature(path, None)
+        describe(None)
         raise ValueError(
-            f"Backbone {os.fspath(name)!r} does not say what it expects. "
+            f"Backbone {str(path)!r} does not say what it expects. "
             f"Write {str(description)!r} (TF Hub's networks take range = [0, 1]), such as:\n\n{EXAMPLE}"
         )
-    return _record(path, description)
+    values = _values(path, description, without)
+    found = describe(values.get("signature"))
+    last, others = last_and_others(found.widths, values.get("output"), description)
+    return Backbone(
+        name=path.name,
+        size=_sized(path, values, found.size, description),
+        stages=(*_stages(values, found.widths, description), *others),
+        last=last,
+        licence=values.get("licence", ""),
+        bgr=bool(values.get("bgr", False)),
+        margin=_margin(values, description),
+        interpolation=_interpolation(values, description),
+        min_size=1,
+        fixed_size=found.size is not None,
+        function=found.name,
+        path=path.absolute(),
+        description=description.absolute(),
+        **_scaling(values, description),
+        **fields,
+    )
 
 
-def load(record, size):
-    """Return the Keras model of a user's file; a SavedModel is wrapped as one."""
-    if record.path.suffix in exchange.FAMILIES and record.path.is_file():
-        raise ValueError(
-            f"{record.name!r} is no Keras model and runs on engine 'openvino' only: pass engine='openvino', or "
-            "name the network's .keras file or SavedModel folder."
-        )
-    return saved_model.load(record, size) if record.path.is_dir() else _load_keras(record)
-
-
-def _family(path):
-    return "saved model" if path.is_dir() else exchange.FAMILIES.get(path.suffix, "keras")
-
-
-def _signature(path, asked) -> Signature:
-    """Return what the file itself says."""
-    if path.is_dir():
-        return saved_model.describe(path, asked)
-    return exchange.describe(path) if path.suffix in exchange.FAMILIES else Signature(size=_static_size(path))
-
-
-def _record(path, description):
-    """Read the TOML into a record."""
+def _values(path, description, without):
+    """Return what the TOML says; refuse keys that say nothing."""
     try:
         values = tomllib.loads(description.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
@@ -106,17 +101,18 @@ def _record(path, description):
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(KEYS)}."
             raise ValueError(f"Got the key {key!r} in {str(description)!r}: {hint}")
-    family = _family(path)
     for key in ("signature", "output"):
         if not isinstance(values.get(key, ""), str):
             raise ValueError(f"Got {key}={values[key]!r} in {str(description)!r}, but expected a name.")
-        if key in values and key in WITHOUT.get(family, ()):
+        if key in values and key in without:
             raise ValueError(
                 f"Got {key}={values[key]!r} in {str(description)!r}, but {path.name!r} has none: leave it out."
             )
-    found = _signature(path, values.get("signature"))
-    fixed = found.size
-    last, others = last_and_others(found.widths, values.get("output"), description)
+    return values
+
+
+def _sized(path, values, fixed, description):
+    """Return the size that the network takes: its own, or the one that the TOML says."""
     if "size" not in values and not fixed:
         raise ValueError(
             f"{str(path)!r} takes images of any size: write size = 224, or another, in {str(description)!r}."
@@ -124,23 +120,7 @@ def _record(path, description):
     size = _size(values.get("size", fixed), description)
     if fixed and size != fixed:
         raise ValueError(f"Got size={size} in {str(description)!r}, but the network takes {fixed} only.")
-    return Backbone(
-        name=path.name,
-        family=family,
-        size=size,
-        stages=(*_stages(values, found.widths, description), *others),
-        last=last,
-        licence=values.get("licence", ""),
-        bgr=bool(values.get("bgr", False)),
-        margin=_margin(values, description),
-        interpolation=_interpolation(values, description),
-        min_size=1,
-        fixed_size=fixed is not None,
-        function=found.name,
-        path=path.absolute(),
-        description=description.absolute(),
-        **_scaling(values, description),
-    )
+    return size
 
 
 def _size(value, description):
@@ -198,51 +178,3 @@ def _numbers(value, count, key, description):
     if not isinstance(value, list) or len(value) != count or not all(isinstance(n, Real) for n in value):
         raise ValueError(f"Got {key}={value!r} in {str(description)!r}, but expected {count} numbers.")
     return tuple(float(n) for n in value)
-
-
-def _config(path):
-    """Return the configuration inside a .keras file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
-        raise ValueError(f"Cannot read {str(path)!r} as a .keras file: {str(exc).rstrip('.')}.") from exc
-
-
-def _static_size(path):
-    """Return the size that a .keras file's input is fixed to, or None."""
-    for part in _dicts(_config(path)):
-        if part.get("class_name") == "InputLayer":
-            shape = part["config"].get("batch_shape") or part["config"].get("batch_input_shape")
-            return tuple(shape[1:3]) if len(shape) == 4 and None not in shape[1:3] else None
-    return None
-
-
-def _dicts(value):
-    """Yield every dict inside nested dicts and lists."""
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _dicts(part)
-
-
-def _load_keras(record):
-    import keras
-
-    for part in _dicts(_config(record.path)):
-        name, module = part.get("class_name"), part.get("module")
-        if name in UNSAFE or (name and module and module.split(".")[0] not in ("keras", "builtins")):
-            raise ValueError(
-                f"Cannot load {str(record.path)!r} safely: it holds {module}.{name}, which runs own code. "
-                "Rebuild the network from Keras's own layers."
-            )
-    try:
-        model = keras.saving.load_model(record.path, compile=False, safe_mode=True)
-    except (OSError, TypeError, ValueError, KeyError) as exc:
-        raise ValueError(f"Cannot load {str(record.path)!r}: {exc}") from exc
-    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
-        raise ValueError(f"{str(record.path)!r} takes inputs {shapes}, but expected one of (n, h, w, 3).")
-    return model

@@ -1,0 +1,92 @@
+"""A .keras file in; its record, or its Keras model, out."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybrid.sources import description
+from hybrid.sources.record import Backbone
+from hybrid.sources.signature import Signature
+from hybrid.sources.source import Network
+from hybrid.weights.files import Weights, brought
+
+if TYPE_CHECKING:
+    import keras
+
+KIND = "a .keras file"
+UNSAFE = ("Lambda", "TFSMLayer", "TorchModuleWrapper")
+
+
+def reads(path: Path) -> bool:
+    """Say whether a path leads to a .keras file."""
+    return path.suffix == ".keras" and path.is_file()
+
+
+def read(path: Path) -> Backbone:
+    """Return the record of the network, without loading it."""
+    return description.read(
+        path,
+        description.beside(path),
+        lambda asked: Signature(size=_static_size(path)),
+        without=("signature", "output"),
+        family="keras",
+        source=__name__,
+    )
+
+
+def own_weights(record: Backbone, top: bool) -> Weights:
+    """Return those inside; what the network expects is part of their fingerprint."""
+    return brought(record.path, [record.path, record.description])
+
+
+def build(network: Network) -> keras.Model:
+    """Load the model; refuse one that runs code of its own."""
+    import keras
+
+    path = network.backbone.path
+    for part in _dicts(_config(path)):
+        name, module = part.get("class_name"), part.get("module")
+        if name in UNSAFE or (name and module and module.split(".")[0] not in ("keras", "builtins")):
+            raise ValueError(
+                f"Cannot load {str(path)!r} safely: it holds {module}.{name}, which runs own code. "
+                "Rebuild the network from Keras's own layers."
+            )
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, TypeError, ValueError, KeyError) as exc:
+        raise ValueError(f"Cannot load {str(path)!r}: {exc}") from exc
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
+        raise ValueError(f"{str(path)!r} takes inputs {shapes}, but expected one of (n, h, w, 3).")
+    return model
+
+
+def _config(path):
+    """Return the configuration inside a .keras file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
+        raise ValueError(f"Cannot read {str(path)!r} as a .keras file: {str(exc).rstrip('.')}.") from exc
+
+
+def _static_size(path):
+    """Return the size that a .keras file's input is fixed to, or None."""
+    for part in _dicts(_config(path)):
+        if part.get("class_name") == "InputLayer":
+            shape = part["config"].get("batch_shape") or part["config"].get("batch_input_shape")
+            return tuple(shape[1:3]) if len(shape) == 4 and None not in shape[1:3] else None
+    return None
+
+
+def _dicts(value):
+    """Yield every dict inside nested dicts and lists."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _dicts(part)
