@@ -18,7 +18,6 @@ from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
 from hybrid.bundle import portable, probes
 from hybrid.bundle.extras import check_extras
 from hybrid.bundle.loading import check_content
-from hybrid.engines.opened import PRODUCTS
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
