@@ -16,231 +16,48 @@ from xml.etree.ElementTree import Element
 if TYPE_CHECKING:
     import openvino
 
-SHARED = [
-    "Abs",
-    "Add",
-    "Ceiling",
-    "Clamp",
-    "Concat",
-    "Cos",
-    "Divide",
-    "Elu",
-    "Erf",
-    "Exp",
-    "FakeQuantize",
-    "Floor",
-    "Gather",
-    "Gelu",
-    "HSigmoid",
-    "HSwish",
-    "Log",
-    "MatMul",
-    "Maximum",
-    "Minimum",
-    "Mish",
-    "Multiply",
-    "Negative",
-    "Pad",
-    "Power",
-    "Relu",
-    "Reshape",
-    "Selu",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Softmax",
-    "SoftPlus",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Subtract",
-    "Swish",
-    "Tanh",
-    "Transpose",
-    "Unsqueeze",
-]
-OPENVINO = frozenset(
-    [
-        "AdaptiveAvgPool",
-        "AdaptiveMaxPool",
-        "AvgPool",
-        "BatchNormInference",
-        "BatchToSpace",
-        "Broadcast",
-        "Const",
-        "Convert",
-        "Convolution",
-        "ConvertLike",
-        "DepthToSpace",
-        "Equal",
-        "FakeConvert",
-        "Greater",
-        "GreaterEqual",
-        "GroupConvolution",
-        "GroupNormalization",
-        "HardSigmoid",
-        "Interpolate",
-        "Less",
-        "LessEqual",
-        "LogicalAnd",
-        "LogicalNot",
-        "LogicalOr",
-        "LogSoftmax",
-        "LRN",
-        "MaxPool",
-        "MVN",
-        "NormalizeL2",
-        "NotEqual",
-        "Parameter",
-        "PRelu",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReLU",
-        "Result",
-        "ReverseSequence",
-        "Roll",
-        "Round",
-        "ScaledDotProductAttention",
-        "Select",
-        "ShapeOf",
-        "ShuffleChannels",
-        "Slice",
-        "SoftMax",
-        "SoftSign",
-        "SpaceToBatch",
-        "SpaceToDepth",
-        "SquaredDifference",
-        "StridedSlice",
-        "Tile",
-        "VariadicSplit",
-    ]
-) | frozenset(SHARED)
-ONNX = frozenset(
-    [
-        "And",
-        "AveragePool",
-        "BatchNormalization",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Clip",
-        "Constant",
-        "Conv",
-        "DepthToSpace",
-        "DequantizeLinear",
-        "Div",
-        "Dropout",
-        "Einsum",
-        "Equal",
-        "Expand",
-        "Flatten",
-        "Gemm",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "Greater",
-        "GreaterOrEqual",
-        "GroupNormalization",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "LogSoftmax",
-        "LRN",
-        "Max",
-        "MaxPool",
-        "Mean",
-        "Min",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "PRelu",
-        "Pow",
-        "QuantizeLinear",
-        "Reciprocal",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Resize",
-        "Round",
-        "Shape",
-        "Slice",
-        "Softplus",
-        "Softsign",
-        "SpaceToDepth",
-        "Sub",
-        "Sum",
-        "Tile",
-        "Upsample",
-        "Where",
-        "ConstantOfShape",
-    ]
-) | frozenset(SHARED)
+
+def names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SHARED = names(
+    "Abs Add Ceiling Clamp Concat Cos Divide Elu Erf Exp FakeQuantize Floor Gather Gelu HSigmoid HSwish "
+    "Log MatMul Maximum Minimum Mish Multiply Negative Pad Power Relu Reshape Selu Sigmoid Sign Sin "
+    "Softmax SoftPlus Split Sqrt Squeeze Subtract Swish Tanh Transpose Unsqueeze"
+)
+OPENVINO = SHARED | names(
+    "AdaptiveAvgPool AdaptiveMaxPool AvgPool BatchNormInference BatchToSpace Broadcast Const Convert "
+    "Convolution ConvertLike DepthToSpace Equal FakeConvert Greater GreaterEqual GroupConvolution "
+    "GroupNormalization HardSigmoid Interpolate Less LessEqual LogicalAnd LogicalNot LogicalOr LogSoftmax "
+    "LRN MaxPool MVN NormalizeL2 NotEqual Parameter PRelu ReduceL1 ReduceL2 ReduceMax ReduceMean "
+    "ReduceMin ReduceProd ReduceSum ReLU Result ReverseSequence Roll Round ScaledDotProductAttention "
+    "Select ShapeOf ShuffleChannels Slice SoftMax SoftSign SpaceToBatch SpaceToDepth SquaredDifference "
+    "StridedSlice Tile VariadicSplit"
+)
+ONNX = SHARED | names(
+    "And AveragePool BatchNormalization Cast CastLike Ceil Clip Constant Conv DepthToSpace "
+    "DequantizeLinear Div Dropout Einsum Equal Expand Flatten Gemm GlobalAveragePool GlobalMaxPool "
+    "Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization "
+    "LayerNormalization LeakyRelu Less LessOrEqual LogSoftmax LRN Max MaxPool Mean Min Mul Neg Not Or "
+    "PRelu Pow QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum Resize Round Shape Slice Softplus Softsign SpaceToDepth Sub Sum Tile Upsample Where "
+    "ConstantOfShape"
+)
 # Elements of one map, of all maps together, and multiplications an image: a hundred times an ordinary network's.
 MOST_TEXT = 16 << 20
 MOST_OF_ONE, MOST_OF_ALL, MOST_WORK = 1 << 26, 1 << 31, 4e11
 # What constants may grow to before any image is seen, in bytes a byte of the file, and at all.
 GROWTH, LEAST_GROWTH = 16, 64 << 20
 # Whose second input on says what shape comes out; it is computed as the file is read, by these steps alone.
-SHAPED = [
-    "AdaptiveAvgPool",
-    "AdaptiveMaxPool",
-    "BatchToSpace",
-    "Broadcast",
-    "Interpolate",
-    "Pad",
-    "Reshape",
-    "Slice",
-    "SpaceToBatch",
-    "Split",
-    "StridedSlice",
-    "Tile",
-    "VariadicSplit",
-]
-STEPS = frozenset(
-    [
-        "Add",
-        "Ceiling",
-        "Concat",
-        "Const",
-        "Convert",
-        "ConvertLike",
-        "Divide",
-        "Equal",
-        "Floor",
-        "Gather",
-        "Maximum",
-        "Minimum",
-        "Multiply",
-        "ReduceMax",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Reshape",
-        "Round",
-        "Select",
-        "ShapeOf",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "StridedSlice",
-        "Subtract",
-        "Unsqueeze",
-        "VariadicSplit",
-    ]
+SHAPED = names(
+    "AdaptiveAvgPool AdaptiveMaxPool BatchToSpace Broadcast Interpolate Pad Reshape Slice SpaceToBatch "
+    "Split StridedSlice Tile VariadicSplit"
+)
+STEPS = names(
+    "Add Ceiling Concat Const Convert ConvertLike Divide Equal Floor Gather Maximum Minimum Multiply "
+    "ReduceMax ReduceMin ReduceProd ReduceSum Reshape Round Select ShapeOf Slice Split Squeeze "
+    "StridedSlice Subtract Unsqueeze VariadicSplit"
 )
 MOST_AXES, MOST_STEPS = 8, 1 << 16
 
