@@ -21,8 +21,8 @@ from hybrid.sources.record import Backbone
 TRUST = "Pass trusted=True only if you trust who made this file."
 MOST_BYTES = 512 << 20
 MOST_FEATURIZERS = 64
-# The probes of a bundle run before it is loaded: so many pixels, in the network's own or the usual ones.
-MOST_WORK, USUAL_PIXELS, MOST_BATCH = 16, 224 * 224, 4096
+# All views of a probe run before a bundle is loaded: so many pixels, or so many times the network's own.
+MOST_USUAL, MOST_OWN, MOST_BATCH = 1280 * 1280, 16, 4096
 
 
 @dataclass(frozen=True)
@@ -131,18 +131,18 @@ def check_featurizers(
         if not has_network and one.weights not in (None, "imagenet") and not trusted:
             way_out = "Have it saved with include_network=True."
             raise refusal(path, f"the weights {one.weights!r:.80}", "none of the reader's files", way_out)
-        if not trusted and not has_network:
-            check_work(path, one, find(one.backbone))
+        if not trusted:
+            check_work(path, one, None if has_network else find(one.backbone))
 
 
-def check_work(path: Path, reader: ResNetFeaturizer, record: Backbone):
-    """Refuse pixels and batches out of all proportion to the network's own."""
-    height, width = read_size(reader.image_size) or record.size
-    own = max(record.size[0] * record.size[1], USUAL_PIXELS)
-    views = getattr(reader, "views", 1)
-    if height * width * views > MOST_WORK * own or reader.batch_size > MOST_BATCH:
-        found = f"{views} views of {height} x {width} pixels in batches of {reader.batch_size}"
-        raise refusal(path, found, f"up to {MOST_WORK * own} pixels and {MOST_BATCH} images", TRUST)
+def check_work(path: Path, reader: ResNetFeaturizer, record: Backbone | None):
+    """Refuse pixels and batches out of all proportion to the network's own, or to the usual if it lies inside."""
+    size = read_size(reader.image_size) or (record.size if record else (1, 1))
+    pixels = size[0] * size[1] * getattr(reader, "views", 1)
+    most = max(MOST_USUAL, MOST_OWN * record.size[0] * record.size[1] if record else 0)
+    if pixels > most or reader.batch_size > MOST_BATCH:
+        found = f"{pixels} pixels an image in batches of {reader.batch_size}"
+        raise refusal(path, found, f"up to {most} pixels and {MOST_BATCH} images", TRUST)
 
 
 def attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):

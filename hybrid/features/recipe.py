@@ -17,6 +17,7 @@ from hybrid.sources.network import Network, locate
 POOLINGS = ("avg", "max", "gem", "flatten")
 RESIZES = ("crop", "squash", "pad")
 MAX_VIEWS = 10
+MOST_PIXELS_A_SIDE = 4096
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 1
 
@@ -144,6 +145,8 @@ def read_size(size) -> tuple[int, int] | None:
         raise ValueError(
             f"Got image_size={size!r}, but expected None, a positive integer or (height, width)."
         )
+    if max(pair) > MOST_PIXELS_A_SIDE:
+        raise ValueError(f"Got image_size={size!r}, but expected at most {MOST_PIXELS_A_SIDE} pixels a side.")
     return int(pair[0]), int(pair[1])
 
 

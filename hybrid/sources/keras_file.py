@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import keras
 
 KIND = "a .keras file"
+# How large a configuration may be, and how many times its file's size what is unpacked.
+MOST_CONFIG, GROWTH = 32 << 20, 4
 UNSAFE = ("Lambda", "TFSMLayer", "TorchModuleWrapper")
 
 
@@ -54,6 +56,7 @@ def build(network: Network) -> keras.Model:
                 f"Cannot load {str(path)!r} safely: it holds {module}.{name}, which runs own code. "
                 "Rebuild the network from Keras's own layers."
             )
+    _check_weights(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, TypeError, ValueError, KeyError) as exc:
@@ -65,12 +68,43 @@ def build(network: Network) -> keras.Model:
 
 
 def _config(path):
-    """Return the configuration inside a .keras file."""
+    """Return the configuration inside a .keras file; read nothing of one that grows as it is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+            config = archive.getinfo("config.json").file_size
+            if config > MOST_CONFIG or unpacked > GROWTH * path.stat().st_size + MOST_CONFIG:
+                raise ValueError(f"it unpacks to {unpacked} bytes, {config} of them in config.json")
             return json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as exc:
+    except (OSError, KeyError, RecursionError, ValueError, zipfile.BadZipFile) as exc:
         raise ValueError(f"Cannot read {str(path)!r} as a .keras file: {str(exc).rstrip('.')}.") from exc
+
+
+def _check_weights(path):
+    """Refuse weights that lie in other files, or grow as they are read."""
+    import h5py
+
+    def check(name, link):
+        if isinstance(link, (h5py.ExternalLink, h5py.SoftLink)):
+            raise ValueError(f"{name!r} is a link")
+
+    def count(name, found):
+        nonlocal total
+        if isinstance(found, h5py.Dataset):
+            total += found.nbytes
+            if found.external or found.is_virtual:
+                raise ValueError(f"{name!r} lies in another file")
+
+    total = 0
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+            with h5py.File(member, "r") as file:
+                file.visititems_links(check)
+                file.visititems(count)
+        if total > GROWTH * path.stat().st_size + MOST_CONFIG:
+            raise ValueError(f"its weights unpack to {total} bytes")
+    except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as exc:
+        raise ValueError(f"Cannot load {str(path)!r} safely: {str(exc).rstrip('.')}.") from exc
 
 
 def _static_size(path):
