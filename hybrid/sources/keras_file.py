@@ -97,10 +97,13 @@ def _check_weights(path):
 
     total = 0
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
-            with h5py.File(member, "r") as file:
-                file.visititems_links(check)
-                file.visititems(count)
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open("model.weights.h5") as member,
+            h5py.File(member, "r") as file,
+        ):
+            file.visititems_links(check)
+            file.visititems(count)
         if total > GROWTH * path.stat().st_size + MOST_CONFIG:
             raise ValueError(f"its weights unpack to {total} bytes")
     except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as exc:
