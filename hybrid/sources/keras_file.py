@@ -84,28 +84,28 @@ def _check_weights(path):
     """Refuse weights that lie in other files, or grow as they are read."""
     import h5py
 
-    def check(name, link):
-        if isinstance(link, (h5py.ExternalLink, h5py.SoftLink)):
-            raise ValueError(f"{name!r} is a link")
-
-    def count(name, found):
-        nonlocal total
-        if isinstance(found, h5py.Dataset):
-            total += found.nbytes
+    def note(name, found):
+        # What is raised in here, h5py makes a SystemError of.
+        if isinstance(found, (h5py.ExternalLink, h5py.SoftLink)):
+            elsewhere.append(name)
+        elif isinstance(found, h5py.Dataset):
+            sizes.append(found.nbytes)
             if found.external or found.is_virtual:
-                raise ValueError(f"{name!r} lies in another file")
+                elsewhere.append(name)
 
-    total = 0
+    elsewhere, sizes = [], []
     try:
         with (
             zipfile.ZipFile(path) as archive,
             archive.open("model.weights.h5") as member,
             h5py.File(member, "r") as file,
         ):
-            file.visititems_links(check)
-            file.visititems(count)
-        if total > GROWTH * path.stat().st_size + MOST_CONFIG:
-            raise ValueError(f"its weights unpack to {total} bytes")
+            file.visititems_links(note)
+            file.visititems(note)
+        if elsewhere:
+            raise ValueError(f"its weights {elsewhere[0]!r:.80} lie elsewhere")
+        if sum(sizes) > GROWTH * path.stat().st_size + MOST_CONFIG:
+            raise ValueError(f"its weights unpack to {sum(sizes)} bytes")
     except (OSError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile) as exc:
         raise ValueError(f"Cannot load {str(path)!r} safely: {str(exc).rstrip('.')}.") from exc
 
