@@ -11,7 +11,6 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from hybrid.archive.files import refusal
@@ -22,21 +21,16 @@ from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, WeightsFile
 
-if TYPE_CHECKING:
-    import openvino
-
 KIND = "a network inside a bundle"
 LARGEST = 4096
 MOST_LAYERS = 1000
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads into a bundle."""
     return bool(re.fullmatch("network-[0-9]+", path.name)) and not path.exists()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of a network inside a bundle."""
     path = path.absolute()
     bundle = path.parent
     manifest = bundle / MANIFEST if bundle.is_dir() else bundle
@@ -59,7 +53,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return Weights(record.path, record.weights.hash, published=True)
 
 
-def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+def read_model(core, network: Network, layers: tuple[str, ...]):
     """Return the converted network, if it is still the one that was looked up, with these layers' maps."""
     import openvino
 

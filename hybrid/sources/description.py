@@ -38,30 +38,13 @@ KEYS = (
 )
 
 
-def beside(path: Path) -> Path:
-    """Return the path of the TOML beside a file."""
-    return path.with_name(path.name + ".toml")
+def read(path: Path, describe: Callable[[str | None], Signature], without=(), **fields) -> Backbone:
+    """Return the record of a user's network by hybrid.toml in its folder, or <file>.toml beside its file.
 
-
-def read(
-    path: Path,
-    description: Path,
-    describe: Callable[[str | None], Signature],
-    without: tuple[str, ...] = (),
-    **fields,
-) -> Backbone:
-    """Return the record of a user's network.
-
-    Parameters
-    ----------
-    path, description : Path
-        The network, and the TOML that says what it expects.
-    describe : function
-        What the network itself says of the signature that the TOML names.
-    without : tuple of str
-        The keys that say nothing of this kind of network.
-    **fields : what the record of every network of this kind says.
+    `describe` gives what the network itself says of the signature that the TOML names, `without` are the keys
+    that say nothing of this kind of network, and `fields` is what the records of this kind have in common.
     """
+    description = path / "hybrid.toml" if path.is_dir() else path.with_name(path.name + ".toml")
     if not description.is_file():
         # What cannot be read, or used at all, needs no description.
         describe(None)
@@ -74,7 +57,7 @@ def read(
     last, others = last_and_others(found.widths, values.get("output"), description)
     return Backbone(
         name=path.name,
-        size=_sized(path, values, found.size, description),
+        size=_size(path, values, found.size, description),
         stages=(*_stages(values, found.widths, description), *others),
         last=last,
         licence=values.get("licence", ""),
@@ -112,25 +95,20 @@ def _values(path, description, without):
     return values
 
 
-def _sized(path, values, fixed, description):
+def _size(path, values, fixed, description):
     """Return the size that the network takes: its own, or the one that the TOML says."""
-    if "size" not in values and not fixed:
+    value = values.get("size", fixed)
+    if value is None:
         raise ValueError(
             f"{str(path)!r} takes images of any size: write size = 224, or another, in {str(description)!r}."
         )
-    size = _size(values.get("size", fixed), description)
-    if fixed and size != fixed:
-        raise ValueError(f"Got size={size} in {str(description)!r}, but the network takes {fixed} only.")
-    return size
-
-
-def _size(value, description):
-    pair = (value, value) if isinstance(value, int) else value
-    fits = isinstance(pair, (list, tuple)) and len(pair) == 2
-    if not fits or not all(type(n) is int and n > 0 for n in pair):
-        expected = "but expected pixels or [height, width]"
-        raise ValueError(f"Got size={value!r} in {str(description)!r}, {expected}.")
-    return tuple(pair)
+    pair = (value, value) if not isinstance(value, (list, tuple)) else tuple(value)
+    if len(pair) != 2 or not all(type(n) is int and n > 0 for n in pair):
+        told = f"Got size={value!r} in {str(description)!r}"
+        raise ValueError(f"{told}, but expected pixels or [height, width].")
+    if fixed and pair != fixed:
+        raise ValueError(f"Got size={pair} in {str(description)!r}, but the network takes {fixed} only.")
+    return pair
 
 
 def _stages(values, widths, description):

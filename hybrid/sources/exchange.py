@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,32 +20,19 @@ from hybrid.sources.source import Network
 from hybrid.sources.wire import all_of, fields, one_of, signed, text
 from hybrid.weights.files import Weights, brought
 
-if TYPE_CHECKING:
-    import openvino
-
 KIND = "an .onnx file or an OpenVINO .xml file"
 FAMILIES = {".onnx": ("onnx", "an ONNX file"), ".xml": ("openvino", "an OpenVINO model")}
 ONNX_DOMAINS = ("", "ai.onnx")
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads to such a file."""
     return path.suffix in FAMILIES and path.is_file()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of the network, without loading it."""
     family, frozen = FAMILIES[path.suffix]
-    return description.read(
-        path,
-        description.beside(path),
-        lambda asked: _signature(path),
-        without=("signature",),
-        family=family,
-        source=__name__,
-        engines=("openvino",),
-        frozen=frozen,
-    )
+    says = {"family": family, "source": __name__, "engines": ("openvino",), "frozen": frozen}
+    return description.read(path, lambda asked: _signature(path), ("signature",), **says)
 
 
 def own_weights(record: Backbone, top: bool) -> Weights:
@@ -56,7 +42,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return brought(path, [path, record.description, *weights])
 
 
-def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+def read_model(core, network: Network, layers: tuple[str, ...]):
     """Return the float32 model with the map of each layer as one output, its channels last."""
     import openvino
     import openvino.opset13 as ops

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hybrid.sources import description
 from hybrid.sources.record import Backbone
@@ -13,29 +12,21 @@ from hybrid.sources.signature import Signature
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, brought
 
-if TYPE_CHECKING:
-    import keras
-
 KIND = "a .keras file"
 # How large a configuration may be, and how many times its file's size what is unpacked.
 MOST_CONFIG, GROWTH = 32 << 20, 4
+# The keys of its TOML that would say nothing.
+WITHOUT = ("signature", "output")
 UNSAFE = ("Lambda", "TFSMLayer", "TorchModuleWrapper")
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads to a .keras file."""
     return path.suffix == ".keras" and path.is_file()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of the network, without loading it."""
     return description.read(
-        path,
-        description.beside(path),
-        lambda asked: Signature(size=_static_size(path)),
-        without=("signature", "output"),
-        family="keras",
-        source=__name__,
+        path, lambda asked: Signature(size=_static_size(path)), WITHOUT, family="keras", source=__name__
     )
 
 
@@ -44,7 +35,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return brought(record.path, [record.path, record.description])
 
 
-def build(network: Network) -> keras.Model:
+def build(network: Network):
     """Load the model; refuse one that runs code of its own."""
     import keras
 
