@@ -1,5 +1,7 @@
 import json
 import os
+import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -242,6 +244,30 @@ def test_what_is_no_bundle_is_not_overwritten(name, model, tmp_path):
     (path.mkdir(), (path / "thesis.txt").write_text("years")) if name == "model" else path.write_text("years")
     with pytest.raises(BundleError, match="what is there is no bundle"):
         save(model, path)
+
+
+@pytest.mark.parametrize("name", ["model.hybrid", "model"])
+def test_saving_into_a_missing_folder_no_longer_speaks_of_a_temporary_name(name, model, tmp_path):
+    folder = re.escape(str(tmp_path / "absent"))
+    with pytest.raises(BundleError, match=rf"there is no folder '{folder}'\. Make it") as caught:
+        save(model, tmp_path / "absent" / name)
+    assert str(tmp_path / "absent" / name) in str(caught.value)
+    assert f".{name}" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("lzma", 3), ("gzip", 3), ("bz2", 3)])
+def test_a_joblib_file_is_no_longer_a_damaged_zip(compress, model, tmp_path):
+    joblib.dump(model, tmp_path / "model.joblib", compress=compress)
+    with pytest.raises(
+        BundleError, match=r"it is a pickle, as joblib\.dump writes.*joblib\.load, if you trust it"
+    ):
+        load(tmp_path / "model.joblib")
+
+
+def test_a_pickle_of_another_name_is_told_by_its_first_bytes(model, tmp_path):
+    (tmp_path / "model.hybrid").write_bytes(pickle.dumps(model))
+    with pytest.raises(BundleError, match="it is a pickle"):
+        load(tmp_path / "model.hybrid")
 
 
 def test_two_folders_are_swapped_without_a_kernel_that_can(model, sample, tmp_path, monkeypatch):

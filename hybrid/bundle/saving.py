@@ -64,11 +64,7 @@ def save(
     >>> load(path).predict(sample["image"][:2])
     array(['bricks', 'bricks'], dtype=object)
     """
-    path = Path(path).expanduser().absolute()
-    if os.path.lexists(path) and not is_bundle(path):
-        raise BundleError(
-            f"Cannot save to {str(path)!r}: what is there is no bundle. Remove it, or choose another."
-        )
+    path = check_place(path)
     model = portable.portable(model)
     featurizers, templates = portable.featurizers(model)
     if not featurizers:
@@ -100,12 +96,26 @@ def warn_of_trust(data: bytes, count: int):
     """Say which bundles `load` takes only from those whom the reader trusts."""
     try:
         check_content(portable.loads(data), count)
-    except ValueError as exc:
+    except Exception as exc:
         warnings.warn(
             f"Others load this bundle only by load(path, trusted=True), which asks that they trust you: {exc}.",
             UserWarning,
             stacklevel=3,
         )
+
+
+def check_place(path: str | os.PathLike) -> Path:
+    """Return the whole path of a bundle to be; refuse a place where there can be none."""
+    path = Path(path).expanduser().absolute()
+    if os.path.lexists(path) and not is_bundle(path):
+        raise BundleError(
+            f"Cannot save to {str(path)!r}: what is there is no bundle. Remove it, or choose another."
+        )
+    if not path.parent.is_dir():
+        raise BundleError(
+            f"Cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or choose another."
+        )
+    return path
 
 
 def check_sources(

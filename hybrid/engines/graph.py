@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import wraps
 
 from hybrid.engines.engine import Part
+from hybrid.engines.quiet import quiet
 from hybrid.sources.network import Network, headless, layer_outputs, preprocess
 
 
@@ -30,11 +31,11 @@ def pooled_axes(layer: str, rank: int, pooling: str | None) -> tuple[int, ...]:
 
 
 def aside(function: Callable) -> Callable:
-    """Run a function in a thread of its own, which has none of the caller's graphs, devices and policies."""
+    """Run a function, quietly, in a thread that has none of the caller's graphs, devices and policies."""
 
     @wraps(function)
     def wrapper(*arguments):
-        with ThreadPoolExecutor(1) as thread:
+        with quiet(), ThreadPoolExecutor(1) as thread:
             return thread.submit(function, *arguments).result()
 
     return wrapper
@@ -48,7 +49,8 @@ def load_tensorflow(limit: int):
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow
+        with quiet():
+            import tensorflow
     except ImportError as exc:
         raise ValueError(
             "This network has not been converted on this machine yet, and that needs TensorFlow: "

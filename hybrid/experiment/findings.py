@@ -14,7 +14,7 @@ from hybrid.experiment.outcome import jsonable
 from hybrid.images.items import name
 from hybrid.images.source import URL
 
-LISTED = 5
+LISTED, GROUP = 5, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Findings:
         return not any((self.unreadable, self.exact, self.near, self.few, self.sizes, self.doubtful))
 
     def lines(self) -> list[str]:
-        """Return what was found, a line each."""
+        """Return what was found, a line each; of much, the first few and a count."""
         n, y = len(self.data), self.data.y
         found = [
             (
@@ -63,11 +63,16 @@ class Findings:
             (self.sizes, "image has an unusual size", "images have an unusual size", self.show_size),
             (self.doubtful, "label may be mixed up", "labels may be mixed up", self.show_doubt),
         ]
-        lines = [
-            f"{len(items)} {(one if len(items) == 1 else many).format(n=n)}: {some(items, show)}."
-            for items, one, many, show in found
-            if items
-        ]
+        lines = []
+        for items, one, many, show in found:
+            if len(items) == 1:
+                lines.append(f"1 {one.format(n=n)}: {show(items[0])}.")
+            elif items:
+                lines += [
+                    f"{len(items)} {many.format(n=n)}:",
+                    *(f"  {show(item)}" for item in items[:LISTED]),
+                ]
+                lines += [f"  and {len(items) - LISTED} more"] * (len(items) > LISTED)
         return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
 
     def show_row(self, row) -> str:
@@ -79,12 +84,12 @@ class Findings:
         return f"{self.show_row(row)} ({reason})"
 
     def show_group(self, rows) -> str:
-        shown = [self.show_row(row) for row in rows[:LISTED].tolist()]
-        return " = ".join(shown + ["..."] * (len(rows) > LISTED))
+        return some([self.show_row(row) for row in rows.tolist()], " = ")
 
     def show_labels(self, rows) -> str:
-        shown = [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows[:LISTED].tolist()]
-        return " and ".join(shown)
+        return some(
+            [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows.tolist()], " and "
+        )
 
     def show_size(self, finding) -> str:
         row, width, height, what = finding
@@ -177,7 +182,7 @@ def listed(image, folder) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
-def some(items, show) -> str:
-    """Show a few items and count the others."""
-    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return "; ".join(map(show, items[:LISTED])) + more
+def some(shown, joint) -> str:
+    """Join the first few and count the others."""
+    more = f" and {len(shown) - GROUP} more" if len(shown) > GROUP else ""
+    return joint.join(shown[:GROUP]) + more

@@ -19,7 +19,7 @@ import numpy as np
 from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.engines.opened import open_engine, threads
 from hybrid.images.decoding import decode, digest
-from hybrid.images.items import raise_for
+from hybrid.images.items import raise_for, report
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.store.memory import states
@@ -248,13 +248,12 @@ def run(items, recipe, store, sink, *, batch_size=32, on_error="raise", verbose=
         task.run()
     if not task.failures:
         return 0
-    try:
-        raise_for(sorted(task.failures, key=lambda failure: failure[0]))
-    except ImageError as exc:
-        if on_error == "raise":
-            raise
-        warnings.warn(f"{len(task.failures)} rows are NaN. {exc}", RuntimeWarning, stacklevel=4)
-    return len(task.failures)
+    failures = sorted(task.failures, key=lambda failure: failure[0])
+    if on_error == "raise":
+        raise_for(failures)
+    rows = "1 row is" if len(failures) == 1 else f"{len(failures)} rows are"
+    warnings.warn(f"{rows} NaN. {report(failures)}", RuntimeWarning, stacklevel=4)
+    return len(failures)
 
 
 def calibrate(items, recipe):
