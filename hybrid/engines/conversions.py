@@ -17,9 +17,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from hybrid.home import home
+from hybrid.sources.network import Network
 from hybrid.store.feature_store import LIMIT, read_limit
+
+if TYPE_CHECKING:
+    import openvino
 
 try:
     import fcntl
@@ -45,7 +50,7 @@ def make_folder():
     networks_folder().mkdir(exist_ok=True, mode=0o700)
 
 
-def identity(network, *more) -> str:
+def identity(network: Network, *more: object) -> str:
     """Digest everything that the converted network depends on."""
     record = asdict(network.backbone)
     graph = [record[field] for field in ("name", "stages", "last", "bgr", "scale", "mean", "std")]
@@ -53,7 +58,7 @@ def identity(network, *more) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def kept(core, key: str, convert: Callable):
+def kept(core: openvino.Core, key: str, convert: Callable[[], openvino.Model]) -> openvino.Model:
     """Return the model kept under a key; the one process that finds none converts and keeps it."""
     model = read(core, key)
     if model is not None:
@@ -80,7 +85,7 @@ def alone(key: str) -> Iterator[None]:
         yield
 
 
-def locked(file) -> bool:
+def locked(file: IO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,7 +111,7 @@ def trim(key: str):
                 folder.with_suffix(LOCK).unlink(missing_ok=True)
 
 
-def read(core, key):
+def read(core: openvino.Core, key: str) -> openvino.Model | None:
     """Return the model kept under a key, or None where there is none or it is damaged."""
     folder = networks_folder() / key
     try:
@@ -119,7 +124,7 @@ def read(core, key):
         return None
 
 
-def keep(core, key, model):
+def keep(core: openvino.Core, key: str, model: openvino.Model):
     """Keep a model for later processes; where the disk does not allow it, warn and go on."""
     import openvino
 
@@ -148,7 +153,7 @@ def keep(core, key, model):
         )
 
 
-def publish(folder, place):
+def publish(folder: Path, place: Path):
     """Move a folder to its place, by renames alone; what stands there is damaged, or the same network."""
     old = folder.with_name(f"{folder.name}-old")
     with contextlib.suppress(FileNotFoundError):
@@ -161,7 +166,7 @@ def publish(folder, place):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sweep(parent):
+def sweep(parent: Path):
     """Remove what killed processes left behind."""
     for folder in parent.glob(".*"):
         with contextlib.suppress(FileNotFoundError):
@@ -169,10 +174,10 @@ def sweep(parent):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def digests(folder) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
     return {name: digest(folder / name) for name in (MODEL, WEIGHTS)}
 
 
-def digest(path) -> str:
+def digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -68,7 +68,7 @@ def read_model(core, network: Network, layers: tuple[str, ...]):
         check_network(xml, len(weights))
         model = core.read_model(xml, weights)
         check_model(model, len(weights))
-    except (AttributeError, KeyError, RuntimeError, ValueError, ElementTree.ParseError) as exc:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, ElementTree.ParseError) as exc:
         found = f"{path.name} is no OpenVINO model that may run here ({exc!s:.300})"
         raise refusal(path.parent, found, "what save writes") from exc
     if [list(one.shape) for one in model.inputs] != [[1, *size, 3]]:

@@ -106,7 +106,7 @@ def _describe(path, version):
     parse = _parse_onnx if path.suffix == ".onnx" else _parse_xml
     try:
         inputs, outputs, foreign = parse(path)
-    except (ValueError, KeyError, AttributeError, ElementTree.ParseError) as exc:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ElementTree.ParseError) as exc:
         raise ValueError(
             f"Cannot read {str(path)!r} as {FAMILIES[path.suffix][1]}: {exc}. Copy it again, or export it again."
         ) from exc
