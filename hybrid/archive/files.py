@@ -65,7 +65,10 @@ def open_archive(path: str | os.PathLike) -> Archive:
     """List a bundle's files, or refuse them all."""
     path = Path(path)
     with plainly(path):
-        sizes = list_folder(path) if path.is_dir() else list_zip(path)
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise refusal(path, "it is a device or a pipe", "a bundle folder or a .hybrid file")
+        sizes = list_folder(path) if stat.S_ISDIR(mode) else list_zip(path)
     for found, most, what in ((len(sizes), MAX_FILES, "files"), (sum(sizes.values()), MAX_BYTES, "bytes")):
         if found > most:
             raise refusal(path, f"it holds {found} {what}", f"at most {most}")

@@ -11,10 +11,12 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 from hybrid.archive.files import refusal
 from hybrid.archive.manifest import MANIFEST, read_manifest, read_part
 from hybrid.sources.description import INTERPOLATIONS
+from hybrid.sources.operations import check_model, check_network
 from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, WeightsFile
@@ -63,9 +65,12 @@ def read_model(core, network: Network, layers: tuple[str, ...]):
         raise refusal(path.parent, f"{path.name} is {found:.12}...", f"{network.fingerprint:.12}...", way_out)
     xml, weights = (read_part(archive, manifest, f"{path.name}.{kind}") for kind in ("xml", "bin"))
     try:
+        check_network(xml, len(weights))
         model = core.read_model(xml, weights)
-    except RuntimeError as exc:
-        raise refusal(path.parent, f"{path.name} is no OpenVINO model", "what save writes") from exc
+        check_model(model, len(weights))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, ElementTree.ParseError) as exc:
+        found = f"{path.name} is no OpenVINO model that may run here ({exc!s:.300})"
+        raise refusal(path.parent, found, "what save writes") from exc
     if [list(one.shape) for one in model.inputs] != [[1, *size, 3]]:
         raise refusal(path.parent, f"{path.name} takes other images", f"one input of size {size}")
     maps = dict(zip(network.backbone.layers(), model.outputs, strict=True))

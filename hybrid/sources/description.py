@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Callable
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def read(path: Path, describe: Callable[[str | None], Signature], without=(), **
         stages=(*_stages(values, found.widths, description), *others),
         last=last,
         licence=values.get("licence", ""),
-        bgr=bool(values.get("bgr", False)),
+        bgr=_flag(values, "bgr", description),
         margin=_margin(values, description),
         interpolation=_interpolation(values, description),
         min_size=1,
@@ -145,14 +146,29 @@ def _scaling(values, description):
                 "no scale, mean or std."
             )
         return {"scale": (high - low) / 255, "mean": (-low,) * 3}
-    return {
-        "scale": _numbers([values.get("scale", 1.0)], 1, "scale", description)[0],
+    scale, std = values.get("scale", 1.0), values.get("std", [1, 1, 1])
+    found = {
+        "scale": _numbers([scale], 1, "scale", description)[0],
         "mean": _numbers(values.get("mean", [0, 0, 0]), 3, "mean", description),
-        "std": _numbers(values.get("std", [1, 1, 1]), 3, "std", description),
+        "std": _numbers(std, 3, "std", description),
     }
+    if not found["scale"] or min(found["std"]) <= 0:
+        raise ValueError(
+            f"Got scale={scale!r} and std={std!r} in {str(description)!r}, but expected a scale other than 0, "
+            "and deviations above 0."
+        )
+    return found
+
+
+def _flag(values, key, description):
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"Got {key}={value!r} in {str(description)!r}, but expected true or false.")
+    return value
 
 
 def _numbers(value, count, key, description):
-    if not isinstance(value, list) or len(value) != count or not all(isinstance(n, Real) for n in value):
+    plain = isinstance(value, list) and len(value) == count
+    if not plain or not all(isinstance(n, Real) and type(n) is not bool and isfinite(n) for n in value):
         raise ValueError(f"Got {key}={value!r} in {str(description)!r}, but expected {count} numbers.")
     return tuple(float(n) for n in value)
