@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, JpegImagePlugin
 
 from hybrid.images import decoding as images
-from hybrid.images import source
+from hybrid.images import limits, source
 from hybrid.images.decoding import decode, digest
 from hybrid.images.frame import Frame
 from hybrid.images.items import as_items, name, raise_for
@@ -374,7 +374,7 @@ def test_the_pixel_limit_is_our_own(monkeypatch):
         warnings.simplefilter("error")
         for format in ("JPEG", "PNG", "BMP", "GIF", "PPM", "AVIF"):
             assert decode(encode(Image.new("L", (11, 10)), format), Frame((8, 8))).max() == 0
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 100)
     for raw in (encode(Image.new("L", (11, 10))), Image.new("L", (11, 10)), np.zeros((10, 11), np.uint8)):
         with pytest.raises(ImageError, match="11 x 10 pixels are over the limit of 100"):
             decode(raw, Frame((8, 8)))

@@ -17,7 +17,7 @@ from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.findings import Findings
 from hybrid.experiment.prepare import LIKENESS, featurizer, split
 from hybrid.features.passes import compute
-from hybrid.images.decoding import opened
+from hybrid.images.opening import opened
 from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
 
@@ -116,7 +116,10 @@ def size(item) -> tuple[int, int]:
     raw = read(item)
     if isinstance(raw, np.ndarray):
         return raw.shape[1], raw.shape[0]
-    return opened(raw).size if isinstance(raw, bytes) else raw.size
+    if not isinstance(raw, bytes):
+        return raw.size
+    with opened(raw) as image:
+        return image.size
 
 
 def doubtful(data, X, config) -> list[tuple]:
