@@ -3,9 +3,7 @@
 import io
 import os
 import pathlib
-import sys
 import time
-import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -160,24 +158,6 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="11 bytes are over the limit of 10"):
         read(tmp_path / "a.jpg")
-
-
-def test_urls_are_read_through_fsspec(monkeypatch):
-    def open(url, mode):
-        if "gone" in url:
-            raise FileNotFoundError(url)
-        return io.BytesIO(url.encode())
-
-    monkeypatch.setitem(sys.modules, "fsspec", types.SimpleNamespace(open=open))
-    assert read("s3://bucket/a.jpg") == b"s3://bucket/a.jpg"
-    with pytest.raises(ImageError, match="no such file"):
-        read("https://example.org/gone.jpg")
-
-
-def test_urls_without_fsspec_name_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ImportError, match=r'needs fsspec: pip install "hybrid-features\[url\]"'):
-        read("https://example.org/a.jpg")
 
 
 # Digests

@@ -105,7 +105,6 @@ def test_a_webp_waits_before_its_canvas_is_filled(monkeypatch):
 
 def test_pixels_are_given_back_whatever_happens():
     with pytest.raises(ImageError, match="damaged"), BUDGET.hold(2 * limits.MAX_PIXELS):
-        assert BUDGET.held
         raise ImageError("damaged")
     assert BUDGET.held == 0
 

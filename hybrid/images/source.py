@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hybrid.images.pixels import ImageError
+from hybrid.images.urls import fetch
 
 MAX_BYTES = 1 << 30
 URL = re.compile(r"(?!file:)[A-Za-z][\w+.:-]*://")
@@ -27,7 +28,7 @@ def plainly(what: str):
     """Turn whatever a file system, a server or a decoder raises into an ImageError with a plain reason."""
     try:
         yield
-    except ImageError:
+    except (ImageError, ImportError):
         raise
     except Exception as exc:
         if isinstance(exc, FileNotFoundError):
@@ -53,7 +54,8 @@ def read(item):
         raise ImageError("no image")
     path = os.fspath(item)
     if isinstance(path, str) and URL.match(path):
-        return fetch(path)
+        with plainly("cannot be fetched"):
+            return fetch(path)
     with plainly("cannot be opened"):
         # Opening a device can already act on it, and a pipe may take the file's place after the first look.
         check_regular(os.stat(path))
@@ -75,13 +77,3 @@ def check_regular(status: os.stat_result):
         raise ImageError("not a regular file")
     if status.st_size > MAX_BYTES:
         raise ImageError(f"{status.st_size} bytes are over the limit of {MAX_BYTES}")
-
-
-def fetch(url: str) -> bytes:
-    """Read a URL through fsspec."""
-    try:
-        import fsspec
-    except ImportError as exc:
-        raise ImportError(f'Reading {url!r} needs fsspec: pip install "hybrid-features[url]"') from exc
-    with plainly("cannot be fetched"), fsspec.open(url, "rb") as file:
-        return file.read()
