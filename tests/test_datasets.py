@@ -13,7 +13,7 @@ from PIL import Image
 from hybrid.datasets.folder import IMAGE_SUFFIXES, load_folder
 from hybrid.datasets.load import load_images
 from hybrid.datasets.sample import load_sample
-from hybrid.images import decoding as images
+from hybrid.images import opening as images
 
 AWKWARD = [
     "two words",
