@@ -115,3 +115,9 @@ def test_pixels_are_given_back_whatever_happens():
 def test_a_webp_tells_its_size_before_it_is_opened(size, mode, options):
     options = {**options, "append_images": [Image.new(mode, size, 9)]} if "save_all" in options else options
     decode(saved(Image.new(mode, size), "WEBP", **options), FRAME)
+
+
+def test_a_tile_larger_than_any_picture_is_refused():
+    content = saved(SCENE, "TIFF", tiffinfo={322: 65520, 323: 65520})
+    with pytest.raises(ImageError, match="65520 x 65520 pixels are over the limit"):
+        decode(content, FRAME)
