@@ -20,7 +20,7 @@ from hybrid.images.pixels import ImageError
 LATER = "Its features are stored when they are first asked for."
 
 
-def prefetch(estimator, X, verbose=0):
+def prefetch(estimator: BaseEstimator, X: object, verbose: int = 0) -> int:
     """Compute every feature that fitting will ask for, in one forward pass a network.
 
     `fit` alone costs one pass an image, too, for the stages and poolings that a pass keeps by itself (see

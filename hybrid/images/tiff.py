@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from PIL import Image
 from PIL.ExifTags import Base as Tag
@@ -47,7 +47,7 @@ def read_by_libtiff(image: Image.Image, rawmode: str):
     image.tile = [type(image.tile[0])("libtiff", extents, 0, (rawmode, False, tags.offset))]
 
 
-def strips(tags) -> Iterator[tuple[int, int, int]]:
+def strips(tags: Mapping) -> Iterator[tuple[int, int, int]]:
     """Yield where each strip or tile begins and ends, and to how many bytes it unpacks."""
     width, height = tags[Tag.ImageWidth], tags[Tag.ImageLength]
     tiled = Tag.TileOffsets in tags

@@ -6,11 +6,12 @@ import ipaddress
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from threading import Timer
+from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
 from hybrid.images.pixels import ImageError
@@ -116,7 +117,7 @@ def answered(response: HTTPResponse, end: float) -> bytes | str:
     return content
 
 
-def whole(file, end: float) -> bytes:
+def whole(file: BinaryIO, end: float) -> bytes:
     """Read to the end, within the limits."""
     content = bytearray()
     while piece := file.read(PIECE):
@@ -141,7 +142,7 @@ def left(end: float) -> float:
 
 
 @contextmanager
-def alarm(seconds: float, action) -> Iterator[None]:
+def alarm(seconds: float, action: Callable[[], object]) -> Iterator[None]:
     """Do something after a time, unless what is inside ends before."""
     timer = Timer(seconds, action)
     timer.daemon = True
