@@ -39,10 +39,10 @@ def tell(image: JpegImageFile, raw: bytes):
     try:
         simplejpeg.decode_jpeg_header(raw)
     except ValueError as exc:
-        if "subsampling" in str(exc):
-            # Rare samplings of colour are left to Pillow.
-            return
-        weigh(exc)
+        # What simplejpeg doesn't take, a rare sampling of colour or a header's small fault, is left to Pillow.
+        if "subsampling" not in str(exc):
+            weigh(exc)
+        return
     image.tile = [tile._replace(codec_name=CODEC) for tile in image.tile]
 
 
