@@ -56,6 +56,17 @@ def test_a_few_bytes_too_many_pass_with_a_warning():
         decode(JPEG[:-2] + bytes(99) + END, FRAME)
 
 
+@pytest.mark.parametrize(
+    ("mark", "at", "fault"), [(b"ICC_PROFILE", 12, "bad ICC marker"), (b"JFIF", 5, "JFIF revision")]
+)
+def test_a_small_fault_of_the_header_passes_with_a_warning(mark, at, fault):
+    content = bytearray(saved(PHOTO, "JPEG", icc_profile=bytes(3000)))
+    expected = decode(bytes(content), FRAME)
+    content[content.index(mark) + at] = 9
+    with pytest.warns(RuntimeWarning, match=fault):
+        assert (decode(bytes(content), FRAME) == expected).all()
+
+
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

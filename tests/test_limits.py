@@ -1,12 +1,13 @@
 """What one image may cost, and all together: scans, pixels at a time, seconds."""
 
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from corpus import GREY, SCENE, saved
+from corpus import GREY, SCENE, saved, tiff
 from PIL import Image
 
 from hybrid.images import decoding, limits, opening, ppm
@@ -118,6 +119,9 @@ def test_a_webp_tells_its_size_before_it_is_opened(size, mode, options):
 
 
 def test_a_tile_larger_than_any_picture_is_refused():
-    content = saved(SCENE, "TIFF", tiffinfo={322: 65520, 323: 65520})
+    content = tiff(GREY.tobytes(), 40, 24, 8, 1)
+    for tag, new in ((278, 322), (279, 323)):
+        at = content.index(struct.pack("<HHI", tag, 4, 1))
+        content = content[:at] + struct.pack("<HHII", new, 4, 1, 65520) + content[at + 12 :]
     with pytest.raises(ImageError, match="65520 x 65520 pixels are over the limit"):
         decode(content, FRAME)

@@ -22,7 +22,9 @@ START_OF_SCAN = b"\xff\xda"
 # Each scan of a progressive file goes over the whole picture; usual files have ten.
 MAX_SCANNED = 20 * MAX_PIXELS
 # Cameras write these, and every pixel is there.
-HARMLESS = re.compile(r"\b([1-9]|1[0-6]) extraneous bytes before marker 0xd9|Invalid SOS|JFIF revision")
+HARMLESS = re.compile(
+    r"\b([1-9]|1[0-6]) extraneous bytes before marker 0xd9|Invalid SOS|JFIF revision|Adobe color|ICC marker"
+)
 
 
 def tell(image: JpegImageFile, raw: bytes):
@@ -37,10 +39,10 @@ def tell(image: JpegImageFile, raw: bytes):
     try:
         simplejpeg.decode_jpeg_header(raw)
     except ValueError as exc:
-        if "subsampling" in str(exc):
-            # Rare samplings of colour are left to Pillow.
-            return
-        weigh(exc)
+        # What simplejpeg doesn't take, a rare sampling of colour or a header's small fault, is left to Pillow.
+        if "subsampling" not in str(exc):
+            weigh(exc)
+        return
     image.tile = [tile._replace(codec_name=CODEC) for tile in image.tile]
 
 
