@@ -6,6 +6,7 @@ from importlib import import_module
 from hybrid.backbones import backbones
 
 _MODULES = {
+    "FeatureNormalizer": "normalise",
     "FeatureStore": "store",
     "FineTunedClassifier": "finetune",
     "ResNetFeaturizer": "featurizer",

@@ -22,6 +22,7 @@ from hybrid.featurizer import ResNetFeaturizer
 TRUSTED = [
     "hybrid.featurizer.ResNetFeaturizer",
     "hybrid.finetune.FineTunedClassifier",
+    "hybrid.normalise.FeatureNormalizer",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
