@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC
@@ -28,16 +31,42 @@ SCALERS = {
     "rows": FeatureNormalizer(columns=False),
     "columns": FeatureNormalizer(),
 }
+
+
+class Kernel(TransformerMixin, BaseEstimator):
+    """Products with the training rows: an SVC on them answers as one on features does, much sooner."""
+
+    def __init__(self, gamma="scale"):
+        self.gamma = gamma
+
+    def fit(self, X, y=None):
+        self.rows_ = X
+        self.gamma_ = 1 / (X.shape[1] * X.var()) if self.gamma == "scale" else self.gamma
+        return self
+
+    def transform(self, X):
+        return rbf_kernel(X, self.rows_, gamma=self.gamma_)
+
+
+def svm(C, gamma="scale", against=lambda svc: svc):
+    return make_pipeline(Kernel(gamma), against(SVC(C=C, kernel="precomputed")))
+
+
+def logistic(C):
+    return LogisticRegression(C=C, max_iter=1000)
+
+
 HEADS = {
-    "svm C=1": SVC(C=1),
-    "svm C=10": SVC(C=10),
-    "svm C=10 gamma=0.25": SVC(C=10, gamma=0.25),
-    "logistic C=0.1": LogisticRegression(C=0.1, max_iter=1000),
-    "logistic C=1": LogisticRegression(C=1, max_iter=1000),
-    "logistic C=10": LogisticRegression(C=10, max_iter=1000),
-    "logistic C=100": LogisticRegression(C=100, max_iter=1000),
+    "svm C=1": svm(1),
+    "svm C=10": svm(10),
+    "svm C=10 gamma=0.25": svm(10, 0.25),
+    "svm C=10 gamma=0.25 one-vs-rest": svm(10, 0.25, OneVsRestClassifier),
+    "logistic C=0.1": logistic(0.1),
+    "logistic C=1": logistic(1),
+    "logistic C=30": logistic(30),
+    "logistic C=100": logistic(100),
 }
-DEFAULTS = ["columns, svm C=10 gamma=0.25", "columns, logistic C=10"]
+DEFAULTS = ["columns, svm C=10 gamma=0.25 one-vs-rest", "columns, logistic C=30"]
 
 
 def main(argv):
@@ -59,7 +88,7 @@ def main(argv):
     cells = pd.DataFrame(
         list(chain.from_iterable(found)), columns=["set", "layers", "size", "choice", "accuracy"]
     )
-    text = "\n".join([machine, options.backbone, *report(cells)])
+    text = "\n".join([machine, f"{options.backbone}, {options.splits} splits", *report(cells)])
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"heads_{options.backbone}.txt").write_text(text + "\n")
