@@ -6,7 +6,9 @@ is wrong).
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +34,7 @@ app.add_typer(store_app, name="store")
 Data = Annotated[
     str, typer.Argument(help="A folder with a sub-folder a class, a CSV or Parquet table, or 'sample'.")
 ]
+Images = Annotated[list[str], typer.Argument(help="Image files, and folders of them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: svm.C=10.", metavar="KEY=VALUE")
@@ -46,15 +49,17 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="The table's co
 GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
 ]
+Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
 def main():
-    """Run the command line; an error of the data becomes one line and exit status 1."""
+    """Run the command line; an error of the data becomes one line and exit status 1, a warning one line."""
+    warnings.showwarning = lambda message, *_: note(f"hybrid: {message}")
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as exc:
-        print(f"hybrid: {exc}", file=sys.stderr)
+        note(f"hybrid: {exc}")
         sys.exit(1)
 
 
@@ -77,12 +82,13 @@ def check(
     label: LabelColumn = None,
     group: GroupColumn = None,
     backbone: BackboneName = "efficientnet_lite0",
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
     from hybrid.experiment.check import check
 
-    frame = read(data, image=image, label=label, group=group)
+    frame = read(data, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
     if fix:
@@ -110,17 +116,18 @@ def train(
         typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
     ] = None,
     key: KeyFile = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
-    from hybrid.bundle.saving import save
+    from hybrid.bundle.saving import check_place, save
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
 
-    frame, chosen = (
-        read(data, image=image, label=label, group=group, weight=weight),
-        configured(config, settings, backbone),
-    )
+    if out:
+        check_place(out)
+    frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
+    chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
     outcome = train(frame, chosen, verbose=watched())
     if out:
@@ -141,22 +148,24 @@ def evaluate(
     image: ImageColumn = None,
     label: LabelColumn = None,
     key: KeyFile = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Score a model on images that it was not trained on."""
     from hybrid.bundle.loading import load
     from hybrid.experiment.evaluation import evaluate
 
-    emit(evaluate(load(model, key), read(data, image=image, label=label)), as_json, show.evaluation)
+    frame = read(data, image=image, label=label, urls=urls or None)
+    emit(evaluate(load(model, key), frame), as_json, show.evaluation)
 
 
 @app.command(
     epilog="Examples: hybrid predict model.hybrid a.jpg b.jpg "
-    "| hybrid predict model.hybrid photos/*.jpg --csv out.csv --sets 0.9"
+    "| hybrid predict model.hybrid photos/ --csv out.csv --sets 0.9"
 )
 def predict(
     model: Model,
-    images: Annotated[list[str], typer.Argument(help="Image files.")],
+    images: Images,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions into this file.")] = None,
     sets: Annotated[
         float | None, typer.Option(help="Give sets that hold the right class this often: 0.9.")
@@ -169,7 +178,7 @@ def predict(
     from hybrid.tasks.predict import predict, spare_pandas
 
     spare_pandas()
-    records = predict(model, images, sets=sets, neighbours=neighbours, key=key)
+    records = predict(model, listed(images), sets=sets, neighbours=neighbours, key=key)
     if csv:
         show.write_csv(records, csv)
     if as_json or not csv:
@@ -189,12 +198,13 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Score several experiments on the same folds and test their differences."""
     from hybrid.experiment.compare import compare
 
-    frame = read(data, image=image, label=label, group=group, weight=weight)
+    frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
     emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
 
@@ -204,7 +214,10 @@ def compare(
     "| hybrid featurize table.csv -o features.csv --layers stage4"
 )
 def featurize(
-    data: Data,
+    data: Annotated[
+        str,
+        typer.Argument(help="A folder, with a sub-folder a class or without labels, a table, or 'sample'."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="A .parquet or .csv file.")],
     backbone: BackboneName = "efficientnet_lite0",
     layers: Annotated[list[str] | None, typer.Option(help="A layer or stage; may be repeated.")] = None,
@@ -213,20 +226,21 @@ def featurize(
     ] = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Write the features of all images into a table: path, label, named columns."""
     from hybrid.featurizer import ResNetFeaturizer
     from hybrid.tasks.featurize import write_features
 
-    frame = read(data, image=image, label=label)
+    frame = read(data, image=image, label=label, urls=urls or None)
     featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
     emit(write_features(frame, out, featurizer, verbose=watched()), as_json, show.values)
 
 
 @app.command(epilog="Examples: hybrid label photo.jpg | hybrid label *.jpg --top 3 --json")
 def label(
-    images: Annotated[list[str], typer.Argument(help="Image files.")],
+    images: Images,
     backbone: BackboneName = "efficientnet_lite0",
     top: Annotated[int, typer.Option(min=1, help="How many names an image.")] = 5,
     as_json: Json = False,
@@ -234,16 +248,30 @@ def label(
     """Name what is in photographs, by ImageNet's 1000 classes."""
     from hybrid.tasks.label import label
 
+    images = listed(images)
     names = dict(zip(images, label(images, backbone, top=top), strict=True))
     emit(names, as_json, show.labels)
+    if not all(names.values()):
+        raise typer.Exit(1)
 
 
-@app.command(epilog="Examples: hybrid backbones | hybrid backbones --json")
-def backbones(as_json: Json = False):
-    """List the networks: size, width, parameters, licence, and whether their weights are at hand."""
+@app.command(epilog="Examples: hybrid backbones efficientnet | hybrid backbones --wide")
+def backbones(
+    word: Annotated[str, typer.Argument(help="Only networks with this word in their name or family.")] = "",
+    wide: Annotated[bool, typer.Option("--wide", help="All columns, in lines longer than 80.")] = False,
+    as_json: Json = False,
+):
+    """List the networks: size, width, parameters, and whether their weights are at hand."""
     from hybrid.sources.catalogue import backbones
 
-    emit(backbones().to_dict("records"), as_json, show.table)
+    rows = [
+        row
+        for row in backbones().to_dict("records")
+        if word.lower() in f"{row['name']} {row['family']}".lower()
+    ]
+    if not rows:
+        raise ValueError(f"Got {word!r}, but no network's name or family has that in it: `hybrid backbones`.")
+    emit(rows, as_json, show.wide if wide else show.networks)
 
 
 @store_app.command(
@@ -283,6 +311,13 @@ def read(data: str, **columns: str | None) -> pd.DataFrame:
     from hybrid.datasets.load import load_images
 
     return load_images(data, **columns)
+
+
+def listed(images: list[str]) -> list[str]:
+    """Put the images below it in place of a folder."""
+    from hybrid.datasets.folder import list_images
+
+    return [file for one in images for file in (list_images(one) if os.path.isdir(one) else [one])]
 
 
 def configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:

@@ -103,9 +103,10 @@ class Config(Section):
     curve: Curve = Curve()
 
 
-def read_config(
-    source: str | os.PathLike | Mapping | Config | None = None, overrides: Iterable[str] = ()
-) -> Config:
+ConfigSource = str | os.PathLike | Mapping | Config | None
+
+
+def read_config(source: ConfigSource = None, overrides: Iterable[str] = ()) -> Config:
     """Read and check an experiment.
 
     Parameters
@@ -139,7 +140,7 @@ def read_config(
         raise ValueError("\n".join(_explain(error, name, given) for error in exc.errors())) from None
 
 
-def _read(source: str | os.PathLike | Mapping | Config | None) -> tuple[str, dict]:
+def _read(source: ConfigSource) -> tuple[str, dict]:
     """Return what to call the source, and a copy of its values."""
     if source is None:
         return "the defaults", {}

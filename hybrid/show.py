@@ -45,14 +45,26 @@ def text(value: object) -> str:
     """Return a value as people read it: floats with three decimals, whole numbers in groups of three."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return format(value, SHARE)
-    return format(value, ",") if type(value) is int else str(value)
+    return format(value, ",") if isinstance(value, int) else str(value)
 
 
-def table(rows: list[dict]) -> Iterator[list[dict]]:
-    """Show records as they are."""
-    yield rows
+def wide(rows: list[dict]) -> Iterator[str]:
+    """Show a line a record, as long as it is."""
+    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def networks(rows: list[dict]) -> Iterator[list[dict]]:
+    """Show of networks what 80 columns hold."""
+    yield [
+        {key: row[key] for key in ("name", "size", "width", "parameters", "weights at hand")} for row in rows
+    ]
 
 
 def values(record: dict) -> Iterator[str]:
@@ -88,15 +100,21 @@ def outcome(found: dict) -> Iterator[str | list[dict]]:
         )
     if found["curve"]:
         yield found["curve"]["sentence"]
-    yield from (f"warning: {warning}" for warning in found["warnings"])
+    yield from warnings(found)
     if "prediction" in found:
         yield from predictions([found["prediction"]])
 
 
-def evaluation(found: dict) -> Iterator[list[dict]]:
-    """Show scores, then a row a class."""
+def evaluation(found: dict) -> Iterator[str | list[dict]]:
+    """Show scores, then a row a class, then what was left out."""
     yield scores(found["scores"])
     yield found["classes"]
+    yield from warnings(found)
+
+
+def warnings(found: dict) -> Iterator[str]:
+    """Show a line a warning."""
+    yield from (f"warning: {warning}" for warning in found["warnings"])
 
 
 def comparison(found: Comparison) -> Iterator[list[dict]]:

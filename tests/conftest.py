@@ -16,3 +16,18 @@ def photographs():
     if not folder.is_dir():
         pytest.skip("the photographs are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def keras_file(tmp_path_factory):
+    """A small Keras network for 20 x 28 pixels in 0..1, saved."""
+    import keras
+
+    inputs = keras.Input((20, 28, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, name="first")(inputs)
+    x = keras.layers.Conv2D(7, 3, name="second")(x)
+    path = tmp_path_factory.mktemp("own") / "net.keras"
+    model = keras.Model(inputs, x)
+    model.save(path)
+    path.with_name("net.keras.toml").write_text('range = [0, 1]\n[stages]\nstage1 = "first"\n')
+    return path, model

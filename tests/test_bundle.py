@@ -1,5 +1,7 @@
 import json
 import os
+import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,26 +16,29 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
     VotingClassifier,
 )
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, LabelEncoder, Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, LabelEncoder, Normalizer, RobustScaler, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 import hybrid
 from hybrid import ResNetFeaturizer, build_pipeline, load, load_sample, save
 from hybrid.archive import manifest
 from hybrid.archive.files import BundleError
-from hybrid.bundle import probes
+from hybrid.archive.manifest import MODEL, read_manifest, read_part
+from hybrid.bundle import portable, probes
 from hybrid.bundle.loading import read as read_bundle
 from hybrid.bundle.portable import walk
 from hybrid.features import recipe
@@ -49,14 +54,21 @@ TAILS = {
     "isotonic": CalibratedClassifierCV(LinearSVC(), method="isotonic", cv=2),
     "lda": make_pipeline(PCA(10), LinearDiscriminantAnalysis()),
     "knn": make_pipeline(Normalizer(), KNeighborsClassifier(3, algorithm="brute")),
+    "search tree": make_pipeline(RobustScaler(), KNeighborsClassifier(3, algorithm="kd_tree")),
     "forest": RandomForestClassifier(5, random_state=0),
-    "boosting": GradientBoostingClassifier(n_estimators=2),
-    "histogram": HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2),
+    "trees": ExtraTreesClassifier(3, random_state=0),
     "bayes": GaussianNB(),
-    "network": MLPClassifier((8,), max_iter=5, random_state=0),
     "ridge": RidgeClassifierCV(),
+    "sgd": SGDClassifier(random_state=0),
+    "centroids": make_pipeline(PCA(4), NearestCentroid()),
+    "stacking": StackingClassifier([("svc", SVC()), ("bayes", GaussianNB())], cv=2),
     "voting": VotingClassifier([("svc", SVC()), ("bayes", GaussianNB())]),
     "search": GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1]}, cv=2),
+}
+TRUSTED_TAILS = {
+    "boosting": GradientBoostingClassifier(n_estimators=2),
+    "histogram": HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2),
+    "network": MLPClassifier((8,), max_iter=5, random_state=0),
 }
 
 
@@ -91,6 +103,21 @@ def assert_same(loaded, model, images, tolerance=1e-6):
 def test_a_loaded_model_predicts_as_the_saved_one(name, sample, tmp_path):
     model = fitted(sample, TAILS[name])
     assert_same(load(save(model, tmp_path / "model.hybrid")), model, sample["image"])
+
+
+@pytest.mark.filterwarnings("ignore:.*converge:UserWarning")
+@pytest.mark.parametrize("name", TRUSTED_TAILS)
+def test_what_is_not_checked_completely_is_loaded_by_those_who_trust_its_maker(name, sample, tmp_path):
+    model = fitted(sample, TRUSTED_TAILS[name])
+    with pytest.warns(
+        UserWarning, match=r"only by load\(path, trusted=True\).*it holds sklearn\..*Classifier"
+    ):
+        path = save(model, tmp_path / "model.hybrid")
+    with pytest.raises(
+        BundleError, match=r"it holds sklearn\..*not checked.*only if you trust who made this file"
+    ):
+        load(path)
+    assert_same(load(path, trusted=True), model, sample["image"])
 
 
 @pytest.mark.parametrize("name", ["model.hybrid", "model"])
@@ -139,7 +166,7 @@ def test_pandas_output_survives(sample, tmp_path):
     assert_same(load(save(model, tmp_path / "model.hybrid")), model, sample["image"])
 
 
-def test_a_model_that_wants_more_than_images_is_checked_by_its_features(sample, tmp_path):
+def test_a_model_that_wants_a_table_is_checked_by_rows_of_zeros(sample, tmp_path):
     from sklearn.compose import ColumnTransformer
 
     columns = [("deep", ResNetFeaturizer("tiny"), ["image"]), ("age", StandardScaler(), ["age"])]
@@ -147,7 +174,13 @@ def test_a_model_that_wants_more_than_images_is_checked_by_its_features(sample, 
     model = make_pipeline(ColumnTransformer(columns), LogisticRegression(max_iter=500)).fit(
         table, sample["label"]
     )
-    assert_same(load(save(model, tmp_path / "model.hybrid")), model, table)
+    path = save(model, tmp_path / "model.hybrid")
+    assert_same(load(path), model, table)
+    assert set(portable.loads(read_part(*read_manifest(path), MODEL))["probes"]["outputs"]) == {
+        "predict_proba",
+        "decision_function",
+        "predict",
+    }
 
 
 def test_the_manifest_says_what_the_bundle_is(model, tmp_path):
@@ -165,7 +198,8 @@ def test_the_manifest_says_what_the_bundle_is(model, tmp_path):
 
 
 def test_extras_may_be_nested(model, tmp_path):
-    extras = {"memory": {"features": np.eye(2, dtype=np.float32)}, "images": ["a", "é\n"], "labels": [1, 2]}
+    memory = {"features": np.eye(2, 64, dtype=np.float32), "distances": np.ones(2, np.float32)}
+    extras = {"memory": memory, "images": ["a", "é\n"], "labels": [1, 2]}
     read = read_bundle(save(model, tmp_path / "model.hybrid", extras=extras)).extras
     assert read["images"] == extras["images"]
     assert read["memory"]["features"].dtype == np.float32
@@ -212,6 +246,30 @@ def test_what_is_no_bundle_is_not_overwritten(name, model, tmp_path):
         save(model, path)
 
 
+@pytest.mark.parametrize("name", ["model.hybrid", "model"])
+def test_saving_into_a_missing_folder_no_longer_speaks_of_a_temporary_name(name, model, tmp_path):
+    folder = re.escape(str(tmp_path / "absent"))
+    with pytest.raises(BundleError, match=rf"there is no folder '{folder}'\. Make it") as caught:
+        save(model, tmp_path / "absent" / name)
+    assert str(tmp_path / "absent" / name) in str(caught.value)
+    assert f".{name}" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("lzma", 3), ("gzip", 3), ("bz2", 3)])
+def test_a_joblib_file_is_no_longer_a_damaged_zip(compress, model, tmp_path):
+    joblib.dump(model, tmp_path / "model.joblib", compress=compress)
+    with pytest.raises(
+        BundleError, match=r"it is a pickle, as joblib\.dump writes.*joblib\.load, if you trust it"
+    ):
+        load(tmp_path / "model.joblib")
+
+
+def test_a_pickle_of_another_name_is_told_by_its_first_bytes(model, tmp_path):
+    (tmp_path / "model.hybrid").write_bytes(pickle.dumps(model))
+    with pytest.raises(BundleError, match="it is a pickle"):
+        load(tmp_path / "model.hybrid")
+
+
 def test_two_folders_are_swapped_without_a_kernel_that_can(model, sample, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model")
     monkeypatch.setattr("hybrid.archive.files.ctypes.CDLL", lambda name: object())
@@ -247,12 +305,13 @@ def test_only_fitted_featurizers_make_a_bundle(sample, tmp_path):
 
 
 def test_what_load_would_refuse_is_not_saved(sample, tmp_path):
-    for tail in (
-        make_pipeline(FunctionTransformer(print_shape), SVC()),
-        KNeighborsClassifier(algorithm="kd_tree"),
-    ):
-        with pytest.raises(ValueError, match=r"which no bundle holds\. Use joblib\.dump"):
-            save(fitted(sample, tail), tmp_path / "model.hybrid")
+    tail = make_pipeline(FunctionTransformer(print_shape), SVC())
+    with pytest.raises(ValueError, match=r"which no bundle holds\. Use joblib\.dump"):
+        save(fitted(sample, tail), tmp_path / "model.hybrid")
+    memory = {"features": np.ones((1, 64), np.float32), "distances": np.ones(1)}
+    extras = {"memory": memory, "images": ["a"]}
+    with pytest.raises(ValueError, match="extras whose 'labels' is no list of 1"):
+        save(fitted(sample), tmp_path / "model.hybrid", extras=extras)
 
 
 def print_shape(X):
@@ -285,7 +344,7 @@ def test_moved_packages_are_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(probes, "versions", lambda: versions | {"scikit-learn": "99"})
     load(path)
     monkeypatch.setattr(LogisticRegression, "predict_proba", lambda self, X: np.zeros((len(X), 10)))
-    with pytest.raises(BundleError, match=r"other outputs for the same features.*scikit-learn \S+ -> 99"):
+    with pytest.raises(BundleError, match=r"other outputs of 'predict_proba' for.*scikit-learn \S+ -> 99"):
         load(path)
 
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
@@ -152,7 +152,9 @@ def test_types_that_are_not_trusted(loader, module, name, good, tmp_path):
         node.update(__loader__=loader, __module__=module, __class__=name)
 
     files = forged(good, {"model.skops": edited(good["model.skops"], change)})
-    refused(write_zip(tmp_path / "m.hybrid", files), f"{module}.{name}.*Do not trust this file")
+    path = write_zip(tmp_path / "m.hybrid", files)
+    refused(path, f"{module}.{name}.*Do not trust this file")
+    refused(path, f"{module}.{name}.*Do not trust this file", trusted=True)
 
 
 def test_a_function_of_the_user(sample, good, tmp_path, boom):
@@ -214,11 +216,8 @@ def test_a_schema_without_end(good, tmp_path):
     refused(write_zip(tmp_path / "m.hybrid", forged(good, {"model.skops": deep.getvalue()})), "recursion")
 
 
-@pytest.mark.parametrize(
-    "classifier", [RandomForestClassifier(2), HistGradientBoostingClassifier(max_iter=1, min_samples_leaf=1)]
-)
-def test_trees_that_lead_out_of_memory(classifier, sample, good, tmp_path):
-    model = build_pipeline(classifier, backbone="tiny").fit(sample["image"], sample["label"])
+def test_trees_that_lead_out_of_memory(sample, good, tmp_path):
+    model = build_pipeline(RandomForestClassifier(2), backbone="tiny").fit(sample["image"], sample["label"])
     path = save(model, tmp_path / "sound")
     sound = (path / "model.skops").read_bytes()
     for number in (2**31 - 2, 0):
@@ -239,8 +238,8 @@ def with_children(data, number):
     if not data.startswith(b"\x93NUMPY"):
         return data
     array = np.load(io.BytesIO(data))
-    for name in {"left", "left_child"} & set(array.dtype.names or ()):
-        array[name][0] = number
+    if array.dtype.names:
+        array["left_child"][0] = number
     out = io.BytesIO()
     np.save(out, array)
     return out.getvalue()

@@ -1,6 +1,7 @@
 """Faults are planted; the check must find them, and the clean list must leave the right ones out."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -38,10 +39,21 @@ def test_every_unreadable_file_is_named(folder):
     (folder / "blue" / "empty.png").write_bytes(b"")
     findings = found(folder)
     assert len(findings.unreadable) == 2
-    line = findings.lines()[0]
-    assert line.startswith("2 images of 38 cannot be read: ")
-    assert "broken.jpg" in line
-    assert "empty file" in line
+    heading, *lines = findings.lines()
+    assert heading == "2 images of 38 cannot be read:"
+    assert any("broken.jpg" in line for line in lines)
+    assert any("empty file" in line for line in lines)
+
+
+def test_a_long_list_is_no_longer_one_line_of_4000_characters(folder):
+    for i in range(9):
+        (folder / "red" / f"broken{i}.jpg").write_bytes(b"\xff\xd8\xff nothing")
+        shutil.copy(folder / "blue" / "24.png", folder / "blue" / f"copy{i}.png")
+    lines = found(folder).lines()
+    assert lines[0] == "9 images of 54 cannot be read:"
+    assert lines[6] == "  and 4 more"
+    assert max(map(len, lines)) < 4 * (len(str(folder)) + 80)
+    assert " and 7 more." in lines[7]
 
 
 def test_identical_and_near_duplicates_are_told_apart(folder):
@@ -73,7 +85,7 @@ def test_mixed_up_labels_are_found():
     doubted = {row for row, _, _ in findings.doubtful}
     assert len(doubted & set(wrong.tolist())) >= 5
     assert len(doubted - set(wrong.tolist())) <= 2
-    assert "may be mixed up" in findings.lines()[-1]
+    assert f"{len(findings.doubtful)} labels may be mixed up:" in findings.lines()
 
 
 def test_small_classes_and_one_image_are_no_obstacle(folder):

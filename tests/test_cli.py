@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,56 @@ def test_label_works_out_of_the_box(photographs):
 def test_backbones_are_listed():
     rows = json.loads(hybrid("backbones", "--json").stdout)
     assert {"tiny", "resnet50", "efficientnet_lite0"} <= {row["name"] for row in rows}
-    assert "resnet50" in hybrid("backbones").stdout
+    assert {"licence", "stages", "family"} <= rows[0].keys()
+
+
+def test_names_of_backbones_are_no_longer_cut_in_80_columns():
+    rows = json.loads(hybrid("backbones", "--json").stdout)
+    for arguments in ([], ["--wide"]):
+        text = hybrid("backbones", *arguments, env=os.environ | {"COLUMNS": "80"}).stdout
+        assert "…" not in text
+        assert {row["name"] for row in rows} <= set(text.split())
+        assert arguments or max(map(len, text.splitlines())) <= 80
+    assert "BSD-3-Clause" in text
+
+
+def test_backbones_are_filtered_by_a_word():
+    names = [row["name"] for row in json.loads(hybrid("backbones", "Lite", "--json").stdout)]
+    assert names == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    result = hybrid("backbones", "nothing")
+    assert result.returncode == 1
+    assert "no network's name or family has that in it" in result.stderr
+
+
+def test_label_no_longer_hides_a_missing_file_behind_advice_and_exit_0(photos, tmp_path):
+    """It printed "or pass on_error='nan'" and went on as if nothing were."""
+    good = next(photos.glob("*/*.png"))
+    result = hybrid("label", tmp_path / "absent.jpg", good, "--json")
+    assert result.returncode == 1
+    assert (
+        f"Cannot read '{tmp_path / 'absent.jpg'}' (item 0): no such file." in result.stderr.splitlines()[-1]
+    )
+    assert "on_error" not in result.stderr
+    names = json.loads(result.stdout)
+    assert names[str(tmp_path / "absent.jpg")] == []
+    assert len(names[str(good)]) == 5
+
+
+def test_a_folder_is_predicted_labelled_and_featurized(model, photos, tmp_path):
+    records = json.loads(hybrid("predict", model[0], photos, "--json").stdout)
+    assert [record["image"] for record in records] == sorted(str(path) for path in photos.glob("*/*.png"))
+    flat = next(photos.iterdir())
+    assert len(hybrid("label", flat, "--top", 1).stdout.splitlines()) == 24
+    out = tmp_path / "features.csv"
+    assert hybrid("featurize", flat, "-o", out, "--backbone", "tiny").returncode == 0
+    assert list(pd.read_csv(out).columns[:2]) == ["path", "last_avg_0"]
+
+
+def test_training_into_a_missing_folder_fails_before_it_begins(photos, tmp_path):
+    result = hybrid("train", photos, *TINY, "-o", tmp_path / "absent" / "model.hybrid")
+    assert result.returncode == 1
+    assert result.stderr.startswith("hybrid: Cannot save to ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_store_is_shown_checked_and_emptied(tmp_path, monkeypatch):

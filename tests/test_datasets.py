@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from hybrid import ResNetFeaturizer
 from hybrid.datasets.folder import IMAGE_SUFFIXES, load_folder
+from hybrid.datasets.labelled import read_labelled
 from hybrid.datasets.load import load_images
 from hybrid.datasets.sample import load_sample
-from hybrid.images import decoding as images
+from hybrid.images import opening as images
 
 AWKWARD = [
     "two words",
@@ -173,7 +175,6 @@ def test_a_split_that_is_not_there_is_named(tmp_path, part):
     ("names", "message"),
     [
         ([], r"Expected a sub-folder for each class, but .* \(and 0 files\)"),
-        (["1.png", "2.png"], r"Expected a sub-folder for each class, but .* \(and 2 files\).*CSV"),
         (["train/cat/1.png", "test/1.png"], r"Expected a sub-folder for each class, but '.*test' has none"),
         ([".hidden/1.png"], r"Expected a sub-folder for each class"),
         (["cat/1.png", "train/1.png", "test/x/1.png"], r"Cannot tell splits"),
@@ -182,6 +183,46 @@ def test_a_split_that_is_not_there_is_named(tmp_path, part):
 def test_a_folder_without_classes_is_an_error(tmp_path, names, message):
     with pytest.raises(ValueError, match=message):
         load_folder(fill(tmp_path, *names))
+
+
+def test_a_folder_without_sub_folders_is_no_longer_an_error_but_has_no_labels(tmp_path):
+    fill(tmp_path, "2.png", "1.jpg", ".hidden.png")
+    frame = load_folder(tmp_path)
+    assert list(frame.columns) == ["image"]
+    assert frame["image"].tolist() == [str(tmp_path / "1.jpg"), str(tmp_path / "2.png")]
+    with pytest.raises(
+        ValueError, match=r"Expected a sub-folder for each class, but .* \(and 2 files\).*CSV"
+    ):
+        load_folder(tmp_path, labels=True)
+    with pytest.raises(ValueError, match=r"columns \['image'\], but no label\. Give each class a sub-folder"):
+        read_labelled(tmp_path)
+
+
+def test_labels_can_be_left_out(tmp_path):
+    fill(tmp_path, "cat/1.png", "dog/deep/2.png", "3.png", "notes.txt")
+    with pytest.warns(UserWarning, match=r"Passed over 1 of 4 files .*notes\.txt"):
+        frame = load_folder(tmp_path, labels=False)
+    assert [Path(image).relative_to(tmp_path).as_posix() for image in frame["image"]] == [
+        "3.png",
+        "cat/1.png",
+        "dog/deep/2.png",
+    ]
+    assert list(frame.columns) == ["image"]
+
+
+def test_a_pattern_lists_what_it_matches(tmp_path):
+    fill(tmp_path, "a/1.png", "a/b/2.png", "a/3.jpg", "a/notes.txt", "c.png/4.png")
+    frame = load_folder(tmp_path / "**" / "*.png")
+    assert [Path(image).name for image in frame["image"]] == ["1.png", "2.png", "4.png"]
+    assert load_images(str(tmp_path / "a" / "*.jpg"))["image"].tolist() == [str(tmp_path / "a" / "3.jpg")]
+    with pytest.raises(ValueError, match=r"found none in '.*nothing\*'\. Images end in"):
+        load_folder(tmp_path / "nothing*")
+
+
+def test_unlabelled_images_go_straight_into_features(tmp_path):
+    fill(tmp_path, "1.png", "2.png")
+    for X in (load_folder(tmp_path), load_folder(tmp_path)["image"]):
+        assert ResNetFeaturizer("tiny", store=None).fit_transform(X).shape == (2, 64)
 
 
 def test_classes_without_images_are_named_all_at_once(tmp_path):

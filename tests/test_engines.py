@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -15,7 +14,6 @@ import pytest
 from hybrid.engines import conversions as converted
 from hybrid.engines import drift, openvino, tensorflow
 from hybrid.engines import opened as engines
-from hybrid.engines.choose import choose
 from hybrid.engines.opened import open_engine, threads
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate
@@ -76,74 +74,6 @@ def python(code, **environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-# What "auto" chooses
-
-
-def test_auto_is_tiny_for_the_tiny_network():
-    assert choose(network_for("tiny")) == ("tiny", "float32")
-
-
-@pytest.mark.parametrize(
-    ("engine", "precision", "message"),
-    [
-        ("torch", "auto", "Got engine='torch', but expected one of 'auto', 'tensorflow', 'openvino', 'tiny'"),
-        ("auto", "half", "Got precision='half', but expected one of 'auto', 'float32', 'bfloat16', 'int8'"),
-        ("tiny", "auto", "Got engine='tiny', but backbone 'mobilenet' runs on 'tensorflow' or 'openvino'"),
-        ("tensorflow", "int8", "only engine 'openvino' has it"),
-    ],
-)
-def test_what_cannot_be_chosen_is_refused(engine, precision, message):
-    with pytest.raises(ValueError, match=message):
-        choose(network_for("openvino"), engine, precision)
-
-
-@pytest.mark.parametrize(
-    ("engine", "precision", "message"),
-    [("openvino", "auto", "backbone 'tiny' runs on 'tiny'"), ("auto", "bfloat16", "'float32' only")],
-)
-def test_the_tiny_network_runs_on_numpy_in_float32(engine, precision, message):
-    with pytest.raises(ValueError, match=message):
-        choose(network_for("tiny"), engine, precision)
-
-
-def test_auto_takes_what_is_installed(monkeypatch):
-    network = network_for("openvino")
-    assert choose(network, precision="float32")[0] == "openvino"
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    assert choose(network)[0] == "tensorflow"
-    with pytest.raises(ValueError, match="Engine 'openvino' needs OpenVINO: pip install openvino"):
-        choose(network, "openvino")
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ValueError, match="pip install openvino tensorflow"):
-        choose(network)
-
-
-@pytest.mark.parametrize(("gpus", "engine"), [(["GPU:0"], "tensorflow"), ([], "openvino")])
-def test_auto_takes_a_gpu_that_tensorflow_sees(monkeypatch, tmp_path, gpus, engine):
-    config = types.SimpleNamespace(list_physical_devices=lambda kind: gpus)
-    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(config=config, __spec__=True))
-    assert choose(network_for("openvino"), precision="float32")[0] == "openvino"
-    monkeypatch.setattr("hybrid.engines.choose.GPUS", [tmp_path])
-    assert choose(network_for("openvino"), precision="float32")[0] == engine
-
-
-@pytest.mark.parametrize(
-    ("flags", "automatic", "allowed"),
-    [({"avx2"}, "float32", False), ({"avx512f"}, "float32", True), ({"amx_bf16"}, "bfloat16", True)],
-)
-def test_bfloat16_is_chosen_where_the_processor_has_it(monkeypatch, flags, automatic, allowed):
-    network = network_for("openvino")
-    monkeypatch.setattr(tensorflow, "processor_flags", lambda: flags)
-    monkeypatch.setattr(openvino, "has_bfloat16", lambda: "amx_bf16" in flags)
-    assert choose(network, "tensorflow")[1] == choose(network, "openvino")[1] == automatic
-    if allowed:
-        assert choose(network, "tensorflow", "bfloat16")[1] == "bfloat16"
-    else:
-        for engine in ("openvino", "tensorflow"):
-            with pytest.raises(ValueError, match="Pass precision='float32' or 'auto'"):
-                choose(network, engine, "bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +295,7 @@ def test_a_full_disk_means_a_warning_and_the_right_rows(saved, tmp_path):
         import numpy as np
         from test_engines import features, images, openvino
         expected = features("openvino", images(2))
-        model = openvino.converted.read(openvino.core(), sys.argv[1])
+        model = openvino.conversions.read(openvino.core(), sys.argv[1])
         openvino.convert = lambda *arguments: model
         """.replace("sys.argv[1]", repr(saved.name))
         + f"""

@@ -261,6 +261,15 @@ def test_eight_bits_are_calibrated_once_by_the_first_images(images, monkeypatch,
     assert np.array_equal(again.transform(images), rows)
 
 
+def test_a_warning_under_nan_no_longer_advises_nan():
+    """It said "1 rows are NaN", and to pass on_error='nan'."""
+    with pytest.warns(
+        RuntimeWarning, match=r"^1 row is NaN\. Cannot decode 'absent\.jpg' \(item 0\)"
+    ) as caught:
+        ResNetFeaturizer("tiny", store=None, on_error="nan").fit_transform(["absent.jpg"])
+    assert "on_error" not in str(caught[0].message)
+
+
 @pytest.mark.parametrize("wrong", [11, 13])
 def test_labels_of_another_length_were_noticed_after_all_passes(images, tmp_path, wrong):
     model = make_pipeline(tiny(store=tmp_path), LogisticRegression())

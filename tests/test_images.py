@@ -1,20 +1,26 @@
 """Images of every kind: batches, digests, pixels, geometry, and what is said of bad ones."""
 
+import base64
 import io
 import os
 import pathlib
-import sys
 import time
 import types
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from PIL import Image, JpegImagePlugin
 
+from hybrid import ResNetFeaturizer, load_folder
 from hybrid.images import decoding as images
-from hybrid.images import source
+from hybrid.images import limits, source
 from hybrid.images.decoding import decode, digest
 from hybrid.images.frame import Frame
 from hybrid.images.items import as_items, name, raise_for
@@ -82,7 +88,9 @@ def test_tables_with_one_column_are_their_column():
         (None, "Got None, but expected a list of paths"),
         ({"a": 1}, "but expected a list of paths"),
         (3, "Got 3, but expected a list"),
-        ((path for path in ["a"]), "Got <generator"),
+        ((path for path in ["a"]), r"Got <generator.*pass list\(X\)"),
+        (iter(["a"]), r"pass list\(X\)"),
+        ({"a.jpg"}, r"pass list\(X\)"),
         ("cat.jpg", r"Got one image, 'cat.jpg'.* Wrap it in a list: \[X\]"),
         (pathlib.Path("cat.jpg"), "Wrap it in a list"),
         (b"abc", "Got one image, 3 bytes"),
@@ -112,6 +120,136 @@ def test_a_table_of_several_columns_asks_for_one():
     table = pytest.importorskip("pandas").DataFrame({"image": ["a"], "age": [3]})
     with pytest.raises(ValueError, match=r"2 columns \['image', 'age'\].*X\[\['image'\]\]"):
         as_items(table)
+
+
+def test_a_folder_or_a_pattern_no_longer_leads_in_a_circle(tmp_path, monkeypatch):
+    """Once "Wrap it in a list", and then "is a directory"."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("photos")
+    for folder in ("photos", pathlib.Path("photos")):
+        with pytest.raises(
+            TypeError, match=r"Got a folder, 'photos', .*hybrid\.load_folder\('photos'\)\['image'\]"
+        ):
+            as_items(folder)
+        with pytest.raises(ImageError, match=r"is a directory; hybrid\.load_folder lists its images"):
+            read(folder)
+    with pytest.raises(
+        TypeError, match=r"Got a pattern, 'photos/\*\.jpg', .*load_folder\('photos/\*\.jpg'\)"
+    ):
+        as_items("photos/*.jpg")
+    with pytest.raises(ImageError, match=r"no such file; hybrid\.load_folder lists what a pattern matches"):
+        read("photos/*.jpg")
+
+
+def test_tables_that_are_read_otherwise_name_the_way():
+    polars, pyarrow = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    with pytest.raises(TypeError, match=r"LazyFrame.*X\.collect\(\)"):
+        as_items(polars.LazyFrame({"image": ["a.jpg"]}))
+    with pytest.raises(TypeError, match=r"Got a Table of the columns \['image', 'label'\].*X\['image'\]"):
+        as_items(pyarrow.table({"image": ["a.jpg"], "label": ["a"]}))
+    stream = types.SimpleNamespace(column_names=["image"], __len__=None)
+    with pytest.raises(TypeError, match=r"X\['image'\]"):
+        as_items(stream)
+
+
+class Column(Sequence):
+    """As a column of Hugging Face's datasets: it decodes an item whenever it is asked for."""
+
+    def __init__(self, items):
+        self.items, self.asked = items, 0
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        self.asked += 1
+        return self.items[i]
+
+
+class Tensor:
+    """As torch's and TensorFlow's: no array, but made one."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
+
+
+PNG = encode(Image.fromarray(PHOTO), "PNG")
+URI = "data:image/png;base64," + base64.b64encode(PNG).decode()
+KINDS = {
+    "a list of paths": lambda folder: [f"{folder}/a.png", f"{folder}/a.png"],
+    "pathlib paths": lambda folder: [folder / "a.png"],
+    "a tuple": lambda folder: (folder / "a.png", PNG),
+    "URLs": lambda folder: [f"memory://{folder}/a.png"],
+    "data: URIs": lambda folder: [URI],
+    "bytes": lambda folder: [PNG],
+    "bytearray, memoryview": lambda folder: [bytearray(PNG), memoryview(PNG)],
+    "BytesIO": lambda folder: [io.BytesIO(PNG)],
+    "PIL images": lambda folder: [Image.fromarray(PHOTO)],
+    "arrays of any size": lambda folder: [PHOTO, PHOTO],
+    "tensors": lambda folder: [Tensor(PHOTO)],
+    "an array (n, h, w, 3)": lambda folder: PHOTO[None],
+    "a tensor (n, h, w, 3)": lambda folder: Tensor(PHOTO[None]),
+    "an array of objects": lambda folder: np.array([str(folder / "a.png")], object),
+    "a pandas Series": lambda folder: pd.Series([str(folder / "a.png")], index=["x"]),
+    "a pandas DataFrame of one column": lambda folder: pd.DataFrame({"image": [PNG]}),
+    "a polars Series": lambda folder: pl.Series([str(folder / "a.png")]),
+    "a polars Series of bytes": lambda folder: pl.Series([PNG]),
+    "a polars DataFrame of one column": lambda folder: pl.DataFrame({"image": [str(folder / "a.png")]}),
+    "a pyarrow column": lambda folder: pa.table({"image": [PNG]})["image"],
+    "a pyarrow column of structs": lambda folder: pa.table({"image": [{"bytes": PNG, "path": "a.png"}]})[
+        "image"
+    ],
+    "a Hugging Face column, decoded": lambda folder: Column([Image.fromarray(PHOTO)]),
+    "a Hugging Face column, encoded": lambda folder: Column([{"bytes": PNG, "path": None}]),
+    "a Hugging Face column of paths": lambda folder: Column([{"bytes": None, "path": str(folder / "a.png")}]),
+    "an unlabelled folder": lambda folder: load_folder(folder)["image"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_of_every_kind_are_the_same_picture(kind, tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    if kind == "URLs":
+        fsspec.filesystem("memory").pipe(f"{tmp_path}/a.png", PNG)
+    items = as_items(KINDS[kind](tmp_path))
+    assert len(items) > 0
+    frame = Frame(PHOTO.shape[:2], resize="squash")
+    for item in items:
+        assert (decode(read(item), frame)[0] == PHOTO).all()
+        assert len(name(item)) < 200
+    rows = ResNetFeaturizer("tiny", store=None).fit_transform(KINDS[kind](tmp_path))
+    assert np.array_equal(rows, ResNetFeaturizer("tiny", store=None).fit_transform([PHOTO] * len(rows)))
+
+
+def test_every_kind_of_images_stands_in_the_docs():
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    assert not [kind for kind in KINDS if f"| {kind} |" not in text]
+
+
+def test_a_column_that_decodes_is_asked_once_an_image():
+    column = Column([PHOTO, PHOTO])
+    ResNetFeaturizer("tiny", store=None).fit(column).transform(column)
+    assert column.asked <= 3 * len(column)
+
+
+@pytest.mark.parametrize(
+    ("item", "match"),
+    [
+        ("data:image/png;base64,####", "damaged base64"),
+        ({"label": 3}, "dict is no path, bytes, PIL image or array"),
+        (3.5, "float is no path"),
+        ({"bytes": None, "path": None}, "no image"),
+    ],
+)
+def test_what_a_sequence_holds_besides_images_is_told_when_it_is_read(item, match):
+    with pytest.raises(ImageError, match=match):
+        read(as_items(Column([item]))[0])
 
 
 # Reading
@@ -160,24 +298,6 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="11 bytes are over the limit of 10"):
         read(tmp_path / "a.jpg")
-
-
-def test_urls_are_read_through_fsspec(monkeypatch):
-    def open(url, mode):
-        if "gone" in url:
-            raise FileNotFoundError(url)
-        return io.BytesIO(url.encode())
-
-    monkeypatch.setitem(sys.modules, "fsspec", types.SimpleNamespace(open=open))
-    assert read("s3://bucket/a.jpg") == b"s3://bucket/a.jpg"
-    with pytest.raises(ImageError, match="no such file"):
-        read("https://example.org/gone.jpg")
-
-
-def test_urls_without_fsspec_name_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ImportError, match=r'needs fsspec: pip install "hybrid-features\[url\]"'):
-        read("https://example.org/a.jpg")
 
 
 # Digests
@@ -374,7 +494,7 @@ def test_the_pixel_limit_is_our_own(monkeypatch):
         warnings.simplefilter("error")
         for format in ("JPEG", "PNG", "BMP", "GIF", "PPM", "AVIF"):
             assert decode(encode(Image.new("L", (11, 10)), format), Frame((8, 8))).max() == 0
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 100)
     for raw in (encode(Image.new("L", (11, 10))), Image.new("L", (11, 10)), np.zeros((10, 11), np.uint8)):
         with pytest.raises(ImageError, match="11 x 10 pixels are over the limit of 100"):
             decode(raw, Frame((8, 8)))

@@ -408,6 +408,14 @@ def test_clear_removes_one_backbone_or_all_and_gives_the_room_back(store, tmp_pa
     assert (store.path / "features.sqlite").stat().st_size < full / 2
 
 
+@pytest.mark.parametrize("alias", ["ResNet50", "resnet-50", "RESNET_50"])
+def test_clearing_by_an_alias_no_longer_removes_nothing(store, alias):
+    put(store, range(2))
+    store.put(digests(range(3)), {OTHER: vectors(digests(range(3)), OTHER)})
+    assert store.clear(backbone=alias) == 3
+    assert store.stats()["rows"] == 2
+
+
 def test_verify_counts_and_removes_what_is_damaged(store):
     put(store, range(1100))
     store._database.write(

@@ -23,6 +23,8 @@ NAME = re.compile(r"[a-z]+(-[0-9]+)?\.[a-z]+")
 MAX_FILES = 64
 MAX_BYTES = 4 << 30
 ENCRYPTED = 1
+PICKLES = [b"\x80" + bytes([protocol]) for protocol in range(2, 6)]
+PICKLE_SUFFIXES = (".joblib", ".pickle", ".pkl")
 UNTRUSTED = "Do not trust this file."
 # <linux/fs.h>, <fcntl.h>
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
@@ -63,7 +65,10 @@ def open_archive(path: str | os.PathLike) -> Archive:
     """List a bundle's files, or refuse them all."""
     path = Path(path)
     with plainly(path):
-        sizes = list_folder(path) if path.is_dir() else list_zip(path)
+        mode = os.stat(path).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            raise refusal(path, "it is a device or a pipe", "a bundle folder or a .hybrid file")
+        sizes = list_folder(path) if stat.S_ISDIR(mode) else list_zip(path)
     for found, most, what in ((len(sizes), MAX_FILES, "files"), (sum(sizes.values()), MAX_BYTES, "bytes")):
         if found > most:
             raise refusal(path, f"it holds {found} {what}", f"at most {most}")
@@ -111,6 +116,7 @@ def read_regular(path: Path, size: int) -> bytes:
 def list_zip(path: Path) -> dict[str, int]:
     """List a zip whose members are stored as they are, so that none can be larger than the file."""
     sizes, room = {}, os.path.getsize(path)
+    refuse_pickle(path)
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
             name = check_name(path, info.orig_filename)
@@ -126,6 +132,17 @@ def list_zip(path: Path) -> dict[str, int]:
                 found = f"{name!r} promises {info.file_size} bytes"
                 raise refusal(path, found, f"no more than the {os.path.getsize(path)} of the file")
     return sizes
+
+
+def refuse_pickle(path: Path):
+    """Tell a pickle, compressed or not, from a damaged zip."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start in PICKLES or (path.suffix in PICKLE_SUFFIXES and start != b"PK"):
+        way_out = "Load it by joblib.load, if you trust it: a pickle runs code."
+        raise refusal(
+            path, "it is a pickle, as joblib.dump writes", "a bundle, as hybrid.save writes", way_out
+        )
 
 
 def check_name(path: Path, name: str) -> str:

@@ -11,8 +11,18 @@ from sklearn.base import BaseEstimator
 from hybrid.archive.files import UNTRUSTED, BundleError, refusal
 from hybrid.archive.manifest import MODEL, Key, read_manifest, read_part
 from hybrid.bundle import portable, probes
+from hybrid.bundle.checks import NotChecked, is_model
+from hybrid.bundle.extras import check_extras
+from hybrid.features.recipe import read_size
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.sources.catalogue import is_name
+from hybrid.sources.catalogue import find, is_name
+from hybrid.sources.record import Backbone
+
+TRUST = "Pass trusted=True only if you trust who made this file."
+MOST_BYTES = 512 << 20
+MOST_FEATURIZERS = 64
+# All views of a probe run before a bundle is loaded: so many pixels, or so many times the network's own.
+MOST_USUAL, MOST_OWN, MOST_BATCH = 1280 * 1280, 16, 4096
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Bundle:
     extras: dict
 
 
-def load(path: str | os.PathLike, key: Key = None) -> BaseEstimator:
+def load(path: str | os.PathLike, key: Key = None, *, trusted: bool = False) -> BaseEstimator:
     """Load the model of a bundle; no code from the file is run.
 
     Parameters
@@ -33,6 +43,9 @@ def load(path: str | os.PathLike, key: Key = None) -> BaseEstimator:
     path : str or path
     key : bytes or path of a file, optional
         Refuse a bundle that was not signed with this key.
+    trusted : bool, default=False
+        Load estimators whose numbers are not checked completely, such as gradient boosting, too; and models of
+        more than 512 MiB. Only for files whose maker you trust: forged ones can crash this process, or worse.
 
     Returns
     -------
@@ -43,23 +56,24 @@ def load(path: str | os.PathLike, key: Key = None) -> BaseEstimator:
     BundleError
         Where the bundle is damaged, unsafe, or no longer computes what it did when it was saved.
     """
-    return read(path, key).model
+    return read(path, key, trusted=trusted).model
 
 
-def read(path: str | os.PathLike, key: Key = None) -> Bundle:
+def read(path: str | os.PathLike, key: Key = None, *, trusted: bool = False) -> Bundle:
     """Load a bundle with all that is in it."""
     path = Path(path).expanduser().absolute()
     files, manifest = read_manifest(path, key)
-    for name in manifest["parts"]:
-        data = read_part(files, manifest, name)
-        if name == MODEL:
-            content = unpack(path, data)
-    model, golden = content["model"], content["probes"]
+    if not trusted and files.sizes[MODEL] > MOST_BYTES:
+        raise refusal(path, f"{MODEL!r} has {files.sizes[MODEL]} bytes", f"at most {MOST_BYTES}", TRUST)
+    for name in manifest["parts"].keys() - {MODEL}:
+        read_part(files, manifest, name)
+    content = unpack(path, read_part(files, manifest, MODEL), len(manifest["recipes"]), trusted)
+    model = content["model"]
     featurizers, templates = portable.featurizers(model)
     try:
-        check_featurizers(path, featurizers, templates, manifest)
+        check_featurizers(path, featurizers, templates, manifest, trusted)
         attach(path, featurizers, manifest)
-        change = probes.moved(model, featurizers, golden, manifest)
+        change = probes.moved(model, featurizers, content["probes"], manifest)
     except BundleError:
         raise
     except Exception as exc:
@@ -71,24 +85,41 @@ def read(path: str | os.PathLike, key: Key = None) -> Bundle:
     return Bundle(path, model, manifest, content["extras"])
 
 
-def unpack(path: Path, data: bytes) -> dict:
+def unpack(path: Path, data: bytes, count: int, trusted: bool) -> dict:
     """Return what save put into the model's file, and nothing but that."""
     try:
-        content = portable.loads(data)
-        if set(content) == {"model", "probes", "extras"}:
-            return content
-        reason = "it holds something else"
+        content = portable.loads(data, trusted)
+        if not isinstance(content, dict) or set(content) != {"model", "probes", "extras"}:
+            raise ValueError("it holds something else")
+        if not trusted:
+            check_content(content, count)
+        return content
+    except NotChecked as exc:
+        way_out = TRUST if "sklearn." in str(exc) else UNTRUSTED
+        raise refusal(path, str(exc), "estimators that are checked completely", way_out) from exc
     except Exception as exc:
-        reason = exc
-    raise refusal(path, f"{MODEL!r} is not what it should be ({reason})", "what save writes", UNTRUSTED)
+        found = f"{MODEL!r} is not what it should be ({exc})"
+        raise refusal(path, found, "what save writes", UNTRUSTED) from exc
+
+
+def check_content(content: dict, count: int):
+    """Raise ValueError unless there are a model, its probes and extras that fit both."""
+    if not is_model(content["model"]) or not isinstance(content["extras"], dict):
+        raise ValueError("it holds no model")
+    probes.check(content["probes"], count)
+    check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
 
 
 def check_featurizers(
-    path: Path, featurizers: list[ResNetFeaturizer], templates: list[ResNetFeaturizer], manifest: dict
+    path: Path,
+    featurizers: list[ResNetFeaturizer],
+    templates: list[ResNetFeaturizer],
+    manifest: dict,
+    trusted: bool,
 ):
-    """Refuse what would have this machine open, or write, a file of the bundle's choice."""
+    """Refuse what would have this machine open, or write, a file of the bundle's choice, or work without end."""
     recipes = manifest["recipes"]
-    if len(featurizers) != len(recipes):
+    if len(featurizers) != len(recipes) or len(featurizers) + len(templates) > MOST_FEATURIZERS:
         raise refusal(path, f"{len(featurizers)} featurizers", f"{len(recipes)}, as its manifest says")
     inside = [recipe.get("network") in manifest["networks"] for recipe in recipes]
     inside += [False] * len(templates)
@@ -97,6 +128,21 @@ def check_featurizers(
             raise refusal(path, f"the store {one.store!r:.80}", "the reader's own", UNTRUSTED)
         if not has_network and not is_name(one.backbone):
             raise refusal(path, f"the backbone {one.backbone!r:.80}", "the name of a network", UNTRUSTED)
+        if not has_network and one.weights not in (None, "imagenet") and not trusted:
+            way_out = "Have it saved with include_network=True."
+            raise refusal(path, f"the weights {one.weights!r:.80}", "none of the reader's files", way_out)
+        if not trusted:
+            check_work(path, one, None if has_network else find(one.backbone))
+
+
+def check_work(path: Path, reader: ResNetFeaturizer, record: Backbone | None):
+    """Refuse pixels and batches out of all proportion to the network's own, or to the usual if it lies inside."""
+    size = read_size(reader.image_size) or (record.size if record else (1, 1))
+    pixels = size[0] * size[1] * getattr(reader, "views", 1)
+    most = max(MOST_USUAL, MOST_OWN * record.size[0] * record.size[1] if record else 0)
+    if pixels > most or reader.batch_size > MOST_BATCH:
+        found = f"{pixels} pixels an image in batches of {reader.batch_size}"
+        raise refusal(path, found, f"up to {most} pixels and {MOST_BATCH} images", TRUST)
 
 
 def attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):

@@ -1,7 +1,7 @@
 """A fitted model in, skops bytes that any machine can read out, and back, without running code from them.
 
-What is only faster here goes out as what everyone has: scikit-learn-intelex's SVC as scikit-learn's, a search
-as the best model that it found.
+What is only faster here goes out as what everyone has: scikit-learn-intelex's SVC as scikit-learn's, nearest
+neighbours without their search tree, a search as the best model that it found.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from hybrid.bundle.trees import check_trees
+from hybrid.bundle.reading import check_array, read_model
 from hybrid.featurizer import ResNetFeaturizer
 
-# What skops does not know by itself. It keeps trees out because it cannot tell whether their numbers lead
-# out of their arrays; `check_trees` can.
+# What skops does not know by itself, and a reader who trusts a file's maker lets it have.
 TRUSTED = [
     "hybrid.featurizer.ResNetFeaturizer",
     "hybrid.finetune.classifier.FineTunedClassifier",
@@ -36,6 +35,7 @@ TRUSTED = [
 ]
 OTHERWISE = "Use joblib.dump for a file that only you will load, or another estimator."
 SVC_STATE = "classes_", "class_weight_", "n_features_in_", "shape_fit_", "fit_status_", "_sparse", "_gamma"
+SEARCH_TREES = "kd_tree", "ball_tree"
 SIMPLE = (str, bytes, int, float, type(None), type)
 
 
@@ -85,9 +85,23 @@ def twin_of(value: object) -> object:
         return unbound(value)
     if hasattr(value, "best_estimator_"):
         return portable(value.best_estimator_)
+    if getattr(value, "_fit_method", None) in SEARCH_TREES and type(value).__name__ == "KNeighborsClassifier":
+        return changed(value, algorithm="brute", _fit_method="brute", _tree=None)
+    if hasattr(value, "_loss_function_"):
+        # Compiled, and only training asks for it.
+        twin = copy.copy(value)
+        del twin._loss_function_
+        return twin
     if type(value).__module__.startswith("sklearnex.svm") and type(value).__name__ == "SVC":
         return plain_svc(value)
     return None
+
+
+def changed(value: BaseEstimator, **attributes: object) -> BaseEstimator:
+    """Copy an estimator with other attributes."""
+    twin = copy.copy(value)
+    twin.__dict__.update(attributes)
+    return twin
 
 
 def unbound(reader: BaseEstimator) -> BaseEstimator:
@@ -135,14 +149,18 @@ def dumps(content: object) -> bytes:
     return data
 
 
-def loads(data: bytes) -> object:
-    """Return what `dumps` was given; any exception means that these bytes are not of its making."""
+def loads(data: bytes, trusted: bool = False) -> object:
+    """Return what `dumps` was given; any exception means that these bytes are not of its making.
+
+    Without trust, all is checked before compiled code sees it: see reading.py. With it, code is kept out, but numbers
+    that lead scikit-learn out of its arrays are not.
+    """
+    check_members(data)
+    if not trusted:
+        return read_model(data)
     import skops.io
 
-    check_members(data)
-    content = skops.io.loads(data, trusted=TRUSTED)
-    check_trees(walk(content))
-    return content
+    return skops.io.loads(data, trusted=TRUSTED)
 
 
 def check_members(data: bytes):
@@ -151,19 +169,10 @@ def check_members(data: bytes):
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
                 raise ValueError(f"{info.filename!r} promises {info.file_size} bytes")
-            content = archive.read(info)
-            if content.startswith(b"PK"):
+            with archive.open(info) as file:
+                start = file.read(8)
+            if start.startswith(b"PK"):
                 raise ValueError(f"{info.filename!r} is a zip of its own, such as a sparse matrix")
-            if content.startswith(b"\x93NUMPY"):
-                check_array(info.filename, content)
-
-
-def check_array(name: str, data: bytes):
-    """Refuse an array whose header promises other bytes than follow: NumPy would make room for them first."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, _, dtype = read_header[version](file)
-    promised = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
-    if promised != len(data) - file.tell() or dtype.hasobject:
-        raise ValueError(f"{name!r} promises {promised} bytes")
+            if start.startswith(b"\x93NUMPY"):
+                with archive.open(info) as file:
+                    check_array(info.filename, file, info.file_size)

@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from hybrid.archive.manifest import PACKAGE
+from hybrid.bundle.portable import walk
 from hybrid.datasets.sample import draw
 from hybrid.features.embed import embed
 from hybrid.features.recipe import Recipe, read_recipe
@@ -49,13 +50,33 @@ def images() -> list[np.ndarray]:
 
 
 def record(model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer]) -> dict:
-    """Return what a model makes of the probes; without outputs, where it wants more than images."""
+    """Return what a model makes of the probes; no outputs where it wants what no probe is."""
     features = [features_of(one) for one in featurizers]
     try:
         outputs = outputs_of(model, featurizers, features)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        outputs = None
+        outputs = {}
     return {"features": features, "pixels": [pixels_of(one) for one in featurizers], "outputs": outputs}
+
+
+def check(probes: object, count: int):
+    """Raise ValueError unless a bundle has the features, pixels and outputs of so many featurizers."""
+    if not isinstance(probes, dict) or set(probes) != {"features", "pixels", "outputs"}:
+        raise ValueError("it has no probes")
+    features, outputs = probes["features"], probes["outputs"]
+    arrays = isinstance(features, list) and isinstance(outputs, dict) and [*features, *outputs.values()]
+    if (
+        not arrays
+        or not outputs
+        or not all(isinstance(one, np.ndarray) and len(one) == len(images()) for one in arrays)
+    ):
+        raise ValueError("its probes have no features or no outputs")
+    if len(features) != count or not all(one.ndim == 2 and one.dtype == np.float32 for one in features):
+        raise ValueError(f"its probes are not those of {count} featurizers")
+
+
+def is_batch(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == len(images())
 
 
 def features_of(featurizer: ResNetFeaturizer) -> np.ndarray:
@@ -71,12 +92,23 @@ def pixels_of(featurizer: ResNetFeaturizer) -> str:
 
 def outputs_of(
     model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer], features: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Compute the outputs from known features."""
+) -> dict[str, np.ndarray]:
+    """Compute all that a model says, from known features."""
     replays = {id(one): replay(one, values) for one, values in zip(featurizers, features, strict=True)}
     model = copy.deepcopy(model, replays)
-    method = next(name for name in METHODS if hasattr(model, name))
-    return np.asarray(getattr(model, method)(images()))
+    inputs = table(model)
+    inputs = images() if inputs is None else inputs
+    return {name: np.asarray(getattr(model, name)(inputs)) for name in METHODS if hasattr(model, name)}
+
+
+def table(model: BaseEstimator) -> object:
+    """Return rows of zeros for a model that wants a table; its column of images is replayed, and not looked at."""
+    columns = next((one.feature_names_in_ for one in walk(model) if hasattr(one, "transformers_")), None)
+    if columns is None:
+        return None
+    import pandas as pd
+
+    return pd.DataFrame(0.0, index=range(len(images())), columns=columns)
 
 
 def replay(featurizer: ResNetFeaturizer, features: np.ndarray) -> Replay:
@@ -125,9 +157,15 @@ def moved(
             expected = f"up to {tolerance:g} at {now['precision']}"
             return found, expected, ", ".join(reasons + packages) or "the network itself"
     outputs = probes["outputs"]
-    if outputs is not None and not same(outputs_of(model, featurizers, probes["features"]), outputs):
-        found = "other outputs for the same features"
-        return found, f"those of the probe images to {OUTPUT_TOLERANCE:g}", ", ".join(packages) or "the model"
+    found = outputs_of(model, featurizers, probes["features"]) if outputs else {}
+    for name in METHODS:
+        if (name in found) != (name in outputs) or (name in found and not same(found[name], outputs[name])):
+            expected = f"those of the probe images to {OUTPUT_TOLERANCE:g}"
+            return (
+                f"other outputs of {name!r} for the same features",
+                expected,
+                ", ".join(packages) or "the model",
+            )
     return None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sklearn.base import BaseEstimator
 from hybrid.archive.files import BundleError, write
 from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
 from hybrid.bundle import portable, probes
+from hybrid.bundle.extras import check_extras
+from hybrid.bundle.loading import check_content
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.sources.catalogue import is_name
 
@@ -61,11 +64,7 @@ def save(
     >>> load(path).predict(sample["image"][:2])
     array(['bricks', 'bricks'], dtype=object)
     """
-    path = Path(path).expanduser().absolute()
-    if os.path.lexists(path) and not is_bundle(path):
-        raise BundleError(
-            f"Cannot save to {str(path)!r}: what is there is no bundle. Remove it, or choose another."
-        )
+    path = check_place(path)
     model = portable.portable(model)
     featurizers, templates = portable.featurizers(model)
     if not featurizers:
@@ -75,7 +74,9 @@ def save(
         raise ValueError("Got include_network=True, but a tuned network is not converted: leave it out.")
     recipes = [probes.describe(one) for one in featurizers]
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
+    check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
     parts = {MODEL: portable.dumps(content)}
+    warn_of_trust(parts[MODEL], len(featurizers))
     with tempfile.TemporaryDirectory() as folder:
         networks = write_networks(featurizers, recipes, Path(folder)) if include_network else {}
         parts |= {file.name: file for file in sorted(Path(folder).iterdir())}
@@ -88,6 +89,32 @@ def save(
             "scores": scores or {},
         }
         write(path, seal(parts, about, key))
+    return path
+
+
+def warn_of_trust(data: bytes, count: int):
+    """Say which bundles `load` takes only from those whom the reader trusts."""
+    try:
+        check_content(portable.loads(data), count)
+    except Exception as exc:
+        warnings.warn(
+            f"Others load this bundle only by load(path, trusted=True), which asks that they trust you: {exc}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def check_place(path: str | os.PathLike) -> Path:
+    """Return the whole path of a bundle to be; refuse a place where there can be none."""
+    path = Path(path).expanduser().absolute()
+    if os.path.lexists(path) and not is_bundle(path):
+        raise BundleError(
+            f"Cannot save to {str(path)!r}: what is there is no bundle. Remove it, or choose another."
+        )
+    if not path.parent.is_dir():
+        raise BundleError(
+            f"Cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or choose another."
+        )
     return path
 
 

@@ -1,76 +1,54 @@
-"""Decision trees from a file: refused unless every step in them leads to a node and a feature that exist.
+"""The parts of a decision tree from a file in; the tree out, if each step in it leads to what exists.
 
-scikit-learn follows their numbers without looking, so that wrong ones read foreign memory or never end.
+scikit-learn follows a tree's numbers without looking, so that wrong ones read foreign memory or never end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-    from sklearn.tree._tree import Tree
 
 LEAF = -1
-# Their trees are handed X without another check of its width.
-UNCHECKED = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._iforest")
+MOST_DEPTH = 10_000
 
 
-def check_trees(objects: Iterable):
-    """Raise ValueError for a tree that is not sound, or that no estimator of its width holds."""
-    trees, sound = set(), set()
-    for value in objects:
-        kind = type(value)
-        if kind.__name__ in ("Tree", "TreePredictor") and kind.__module__.startswith("sklearn."):
-            trees.add(id(value))
-            continue
-        width = getattr(value, "n_features_in_", None) if hasattr(value, "__dict__") else None
-        if kind.__module__ == "sklearn.tree._classes" and hasattr(value, "tree_"):
-            sound.add(id(value.tree_))
-            check_tree(value.tree_, width)
-        elif "_predictors" in getattr(value, "__dict__", ()):
-            for predictor in (one for stage in value._predictors for one in stage):
-                sound.add(id(predictor))
-                check_predictor(predictor, width)
-        elif kind.__module__ in UNCHECKED and hasattr(value, "estimators_"):
-            check_forest(value.estimators_, width)
-    if trees - sound:
-        raise ValueError("a tree outside of any estimator")
+def build_tree(arguments: tuple, state: dict) -> object:
+    """Return a scikit-learn tree; raise ValueError for one that is not sound, before compiled code sees it."""
+    from sklearn.tree._tree import NODE_DTYPE, Tree
+
+    width, classes, outputs = arguments
+    nodes, values, count, depth = (state[name] for name in ("nodes", "values", "node_count", "max_depth"))
+    sizes = (width, outputs, count, depth)
+    if len(state) != 4 or not all(type(n) is int and 0 <= n < 2**31 for n in sizes) or outputs != 1:
+        raise ValueError("a tree of other parts, or of several outputs")
+    if (
+        classes.dtype != np.intp
+        or classes.shape != (1,)
+        or nodes.dtype != NODE_DTYPE
+        or nodes.shape != (count,)
+    ):
+        raise ValueError(f"a tree of {count} nodes that holds {nodes.shape}")
+    if values.dtype != np.float64 or values.shape != (count, 1, classes[0]) or not np.isfinite(values).all():
+        raise ValueError(f"a tree of {count} nodes with values of the shape {values.shape}")
+    check_nodes(nodes, width, depth)
+    tree = Tree(width, classes, outputs)
+    tree.__setstate__(state)
+    return tree
 
 
-def check_forest(trees: ArrayLike, width: int | None):
-    if {tree.n_features_in_ for tree in np.ravel(trees)} != {width}:
-        raise ValueError("a forest whose trees see another number of features")
-
-
-def check_tree(tree: Tree, width: int | None):
-    """Check the nodes of a decision tree."""
-    inner = tree.children_left != LEAF
-    steps = np.stack([tree.children_left, tree.children_right])
-    check_nodes(inner, steps, tree.feature, width)
-    if tree.n_features != width:
-        raise ValueError("a tree that sees another number of features than its estimator")
-
-
-def check_predictor(predictor: TreePredictor, width: int | None):
-    """Check the nodes of a tree of histogram gradient boosting."""
-    nodes = predictor.nodes
-    inner = nodes["is_leaf"] == 0
-    if nodes["is_categorical"][inner].any():
-        raise ValueError("a tree with categories, which no features have")
-    steps = np.stack([nodes["left"], nodes["right"]]).astype(np.int64)
-    check_nodes(inner, steps, nodes["feature_idx"], width)
-
-
-def check_nodes(inner: np.ndarray, steps: np.ndarray, features: np.ndarray, width: int | None):
-    """Every step from an inner node leads onwards, so that each path ends."""
-    here, count = np.flatnonzero(inner), len(inner)
-    steps, features = steps[:, inner], features[inner]
-    if not count or (steps <= here).any() or (steps >= count).any():
+def check_nodes(nodes: np.ndarray, width: int, depth: int):
+    """Every step from an inner node leads onwards to a node of its own, no deeper than the tree says."""
+    inner = nodes["left_child"] != LEAF
+    steps = np.stack([nodes["left_child"], nodes["right_child"]])[:, inner]
+    here, features = np.flatnonzero(inner), nodes["feature"][inner]
+    if not len(nodes) or (steps <= here).any() or (steps >= len(nodes)).any():
         raise ValueError("a tree whose nodes lead nowhere")
-    if len(here) and (width is None or features.min() < 0 or features.max() >= width):
+    if len(np.unique(steps)) != steps.size:
+        raise ValueError("a tree whose nodes meet again")
+    if len(here) and (features.min() < 0 or features.max() >= width):
         raise ValueError("a tree that asks for features there are not")
+    level, rows = 0, np.zeros(1, int)
+    while len(rows := rows[inner[rows]]):
+        level += 1
+        if level > min(depth, MOST_DEPTH):
+            raise ValueError(f"a tree deeper than the {depth} levels it says")
+        rows = np.concatenate([nodes["left_child"][rows], nodes["right_child"][rows]])

@@ -1,10 +1,11 @@
-"""A folder, a table or the word "sample" in; a DataFrame with the columns image and label out.
+"""A folder, or a pattern, in; a DataFrame with the columns image and, of classes' folders, label out.
 
 What is wrong with the data is named here, all of it at once, before any image is read.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid.datasets.tables import SPLITS, named
+from hybrid.images.source import is_pattern
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +25,8 @@ IMAGE_SUFFIXES = (
 SYSTEM_FILES = ("__macosx", "desktop.ini", "thumbs.db")
 
 
-def load_folder(path: str | os.PathLike, part: str | None = None) -> pd.DataFrame:
-    """List the images of a folder that has a sub-folder for each class.
+def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool | None = None) -> pd.DataFrame:
+    """List the images of a folder, which may have a sub-folder for each class.
 
     Images may lie deeper inside a class's folder. Where all sub-folders are called train, val (valid,
     validation) or test, the classes lie one level below, and a column `split` says where an image comes from.
@@ -34,9 +36,12 @@ def load_folder(path: str | os.PathLike, part: str | None = None) -> pd.DataFram
     Parameters
     ----------
     path : path
-        The folder.
+        The folder, or a pattern such as "photos/**/*.jpg", whose images have no labels.
     part : "train", "val" or "test", default=None
         Read this split only.
+    labels : bool, default=None
+        False lists all images below the folder and leaves labels out; True insists on a sub-folder for
+        each class. By default, a folder without sub-folders has no labels.
 
     Returns
     -------
@@ -47,9 +52,40 @@ def load_folder(path: str | os.PathLike, part: str | None = None) -> pd.DataFram
     import pandas as pd
 
     root = os.path.expanduser(os.fspath(path))
-    if not os.path.isdir(root):
+    pattern = is_pattern(root)
+    if not pattern and not os.path.isdir(root):
         state = "is a file" if os.path.exists(root) else "does not exist"
         raise ValueError(f"Expected a folder with a sub-folder for each class, but {root!r} {state}.")
+    if labels is None:
+        labels = not pattern and (part is not None or bool(entries(root)[0]) or not entries(root)[1])
+    if not labels:
+        return pd.DataFrame({"image": list_images(root)}, dtype=object)
+    return labelled(root, part)
+
+
+def list_images(root: str) -> list[str]:
+    """Return every image below a folder, or every one that a pattern matches, sorted by name."""
+    if is_pattern(root):
+        files = sorted(file for file in glob.iglob(root, recursive=True) if os.path.isfile(file))
+    else:
+        files = list(walk(root, ()))
+    images = [file for file in files if has_suffix(file)]
+    warn_of([file for file in files if not has_suffix(file)], len(files))
+    if not images:
+        raise ValueError(
+            f"Expected images, but found none in {root!r}. Images end in {' '.join(IMAGE_SUFFIXES)}"
+        )
+    return images
+
+
+def has_suffix(file: str) -> bool:
+    return file.lower().endswith(IMAGE_SUFFIXES)
+
+
+def labelled(root: str, part: str | None) -> pd.DataFrame:
+    """List the images of a folder that has a sub-folder for each class."""
+    import pandas as pd
+
     folders, strays = entries(root)
     parts = find_parts(root, folders, part)
     rows, empty = [], []
@@ -64,23 +100,27 @@ def load_folder(path: str | os.PathLike, part: str | None = None) -> pd.DataFram
         above = (Path(root).resolve(), Path(folder).resolve())
         for inside in classes:
             files = list(walk(inside, above))
-            images = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+            images = [file for file in files if has_suffix(file)]
             rows += [(image, os.path.basename(inside), split) for image in images]
-            strays += [file for file in files if not file.lower().endswith(IMAGE_SUFFIXES)]
+            strays += [file for file in files if not has_suffix(file)]
             empty += [] if images else [inside]
-    if strays:
-        suffixes = " ".join(IMAGE_SUFFIXES)
-        warnings.warn(
-            f"Passed over {len(strays)} of {len(strays) + len(rows)} files (in no class's folder, or not "
-            f"images by their suffix): {named(strays, 5)}. Images end in {suffixes}",
-            stacklevel=2,
-        )
+    warn_of(strays, len(strays) + len(rows))
     if empty:
         raise ValueError(
             f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
         )
     frame = pd.DataFrame(rows, columns=["image", "label", "split"], dtype=object)
     return frame if parts[0][0] else frame.drop(columns="split")
+
+
+def warn_of(strays: list[str], files: int):
+    """Warn of files that are passed over, if there are any."""
+    if strays:
+        warnings.warn(
+            f"Passed over {len(strays)} of {files} files (in no class's folder, or not images by their "
+            f"suffix): {named(strays, 5)}. Images end in {' '.join(IMAGE_SUFFIXES)}",
+            stacklevel=4,
+        )
 
 
 def entries(folder: str) -> tuple[list[str], list[str]]:

@@ -69,7 +69,7 @@ def read_labelled(frame: pd.DataFrame | str | os.PathLike) -> Labelled:
     if absent:
         raise ValueError(
             f"Got a table with the columns {list(map(str, frame.columns))}, but no {' and no '.join(absent)}. "
-            "Rename them, or read it by hybrid.datasets.load_table, which takes their names."
+            "Give each class a sub-folder, rename the columns, or name them as load_table's image and label."
         )
     if len(frame) == 0:
         raise ValueError("Got a table without rows, but expected at least one image.")

@@ -6,11 +6,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from hybrid.engines.engine import kind
+from hybrid.engines.engine import PRODUCTS, kind
 from hybrid.sources.network import Network
 
-# What each needs, the fastest first.
-PRODUCTS = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "tiny": None}
 ENGINES = ("auto", "tensorflow", "openvino", "tiny")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 GPUS = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")

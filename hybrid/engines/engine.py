@@ -10,7 +10,10 @@ import numpy as np
 
 from hybrid.sources.network import Network
 
+# What each engine needs, the fastest first; none is NumPy, in the thread that asks.
+PRODUCTS = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "tiny": None}
 Part = tuple[str, str | None]
+# uint8 images (n, h, w, 3), or their digest.
 Calibration = np.ndarray | str | None
 
 
@@ -35,12 +38,7 @@ class Kind(Protocol):
         """Return the precision that "auto" stands for; refuse one that is not to be had here."""
 
     def load(
-        self,
-        network: Network,
-        parts: tuple[Part, ...],
-        precision: str,
-        limit: int,
-        calibration: Calibration,
+        self, network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
     ) -> Engine:
         """Open a network on at most `limit` threads, to read these parts (layer, pooling)."""
 

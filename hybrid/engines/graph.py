@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import wraps
 
 from hybrid.engines.engine import Part
+from hybrid.engines.quiet import quiet
 from hybrid.sources.network import Network, headless, layer_outputs, preprocess
 
 
@@ -30,11 +31,11 @@ def pooled_axes(layer: str, rank: int, pooling: str | None) -> tuple[int, ...]:
 
 
 def aside(function: Callable) -> Callable:
-    """Run a function in a thread of its own, which has none of the caller's graphs, devices and policies."""
+    """Run a function, quietly, in a thread that has none of the caller's graphs, devices and policies."""
 
     @wraps(function)
     def wrapper(*arguments):
-        with ThreadPoolExecutor(1) as thread:
+        with quiet(), ThreadPoolExecutor(1) as thread:
             return thread.submit(function, *arguments).result()
 
     return wrapper
@@ -48,7 +49,8 @@ def load_tensorflow(limit: int):
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow
+        with quiet():
+            import tensorflow
     except ImportError as exc:
         raise ValueError(
             "This network has not been converted on this machine yet, and that needs TensorFlow: "
@@ -63,12 +65,22 @@ def load_tensorflow(limit: int):
     return tensorflow
 
 
+# The network that was tuned last, and its Keras model, until somebody reads it.
+_at_hand: dict[Network, object] = {}
+
+
+def keep_at_hand(network: Network, model: object):
+    """Have a network's model read as it is, the first time, instead of built again."""
+    _at_hand.clear()
+    _at_hand[network] = model
+
+
 def trace(network: Network, layers: Sequence[str], read: Callable, batch: int | None, limit: int):
     """Return the function from `batch` uint8 images to what `read` makes of the layers' maps."""
     tensorflow = load_tensorflow(limit)
     import keras
 
-    model = headless(network)
+    model = _at_hand.pop(network, None) or headless(network)
     inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))
 
     def outer(pixels):

@@ -11,7 +11,7 @@ from functools import partial
 import joblib
 
 from hybrid.engines.drift import measure
-from hybrid.engines.engine import Calibration, Engine, Part, kind
+from hybrid.engines.engine import PRODUCTS, Calibration, Engine, Part, kind
 from hybrid.engines.int8 import calibration_digest
 from hybrid.sources.network import Network
 
@@ -25,26 +25,12 @@ _orphaned = False
 
 
 def open_engine(
-    network: Network,
-    parts: Sequence[Part],
-    engine: str,
-    precision: str,
-    calibration: Calibration = None,
+    network: Network, parts: Sequence[Part], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
     """Return the engine that computes these parts; calls that ask for the same share one.
 
-    Parameters
-    ----------
-    network : Network
-    parts : sequence of (layer, pooling)
-    engine, precision : str
-        What :func:`hybrid.engines.choose.choose` returned.
-    calibration : uint8 array of shape (n, h, w, 3), or its digest, optional
-        Images to set the scales of precision "int8" by; the digest finds a network calibrated before.
-
-    Returns
-    -------
-    engine : Engine
+    `engine` and `precision` are what `choose` returned; `calibration` is images to set the scales of precision
+    "int8" by, or their digest, which finds a network that was calibrated before.
     """
     use_threads(engine)
     key = (network, tuple(parts), engine, precision, threads(), calibration_digest(calibration))
@@ -61,24 +47,20 @@ def open_engine(
 def use_threads(engine: str) -> None:
     """Refuse an engine whose threads were lost in a fork; any later fork loses them."""
     global _has_native_threads
-    if _orphaned and engine != "tiny":
+    if _orphaned and PRODUCTS[engine]:
         raise RuntimeError(
             f"Engine {engine!r} was in use before this process was forked, and its threads are lost here. "
             "Start workers with joblib's loky or with multiprocessing's spawn."
         )
-    _has_native_threads |= engine != "tiny"
+    _has_native_threads |= bool(PRODUCTS[engine])
 
 
 def load(
-    network: Network,
-    parts: tuple[Part, ...],
-    engine: str,
-    precision: str,
-    calibration: Calibration = None,
+    network: Network, parts: tuple[Part, ...], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
-    """Open an engine of its own, and measure its drift."""
+    """Open an engine of its own, and measure its drift; a tuned network is not opened twice for that."""
     found = kind(engine).load(network, parts, precision, threads(), calibration)
-    if precision != "float32":
+    if precision != "float32" and not network.weights.changes:
         exact = partial(load, network, parts, engine, "float32")
         found.drift = measure(network, parts, found, exact, calibration_digest(calibration))
     return found

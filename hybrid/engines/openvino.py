@@ -73,11 +73,7 @@ def exact(network: Network, layers: tuple[str, ...], limit: int):
     if not network.backbone.is_keras:
         return source(network.backbone).read_model(core(), network, layers)
     key = conversions.identity(network, layers)
-    model = conversions.read(core(), key)
-    if model is None:
-        model = convert(network, layers, limit)
-        conversions.keep(core(), key, model)
-    return model
+    return conversions.kept(core(), key, lambda: convert(network, layers, limit))
 
 
 @aside

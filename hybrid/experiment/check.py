@@ -18,15 +18,14 @@ from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.findings import Findings
 from hybrid.experiment.prepare import LIKENESS, outer_folds
 from hybrid.features.passes import compute
-from hybrid.images.decoding import opened
+from hybrid.images.opening import opened
 from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hybrid.config import Config
     from hybrid.datasets.labelled import Labelled
+    from hybrid.experiment.prepare import Table
 
 FEW = 10
 # A picture of a quarter, or of four times, the usual number of pixels.
@@ -41,7 +40,7 @@ DOUBT = 10.0
 
 
 def check(
-    frame: pd.DataFrame | str,
+    frame: Table,
     *,
     store: Any = "auto",
     backbone: str = "efficientnet_lite0",
@@ -60,10 +59,6 @@ def check(
     threshold : float, optional
         The cosine from which two images are near duplicates: `cv.threshold` of a config.
     verbose : int, default=0
-
-    Returns
-    -------
-    Findings
 
     Examples
     --------
@@ -132,7 +127,10 @@ def size(item: Any) -> tuple[int, int]:
     raw = read(item)
     if isinstance(raw, np.ndarray):
         return raw.shape[1], raw.shape[0]
-    return opened(raw).size if isinstance(raw, bytes) else raw.size
+    if not isinstance(raw, bytes):
+        return raw.size
+    with opened(raw) as image:
+        return image.size
 
 
 def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:

@@ -22,7 +22,7 @@ from hybrid.experiment.selection import Fold
 from hybrid.statistics.intervals import corrected_ttest, holm
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from hybrid.experiment.prepare import Table
 
 SHARED = ("seed", "data", "cv")
 
@@ -52,12 +52,7 @@ class Comparison:
 
 
 def compare(
-    frame: pd.DataFrame | str,
-    configs: list | dict,
-    *,
-    score: str = "accuracy",
-    store: Any = "auto",
-    verbose: int = 0,
+    frame: Table, configs: list | dict, *, score: str = "accuracy", store: Any = "auto", verbose: int = 0
 ) -> Comparison:
     """Cross-validate several configs on the same folds, and test their differences.
 

@@ -12,11 +12,12 @@ from hybrid.datasets.labelled import read_labelled
 from hybrid.statistics.scores import summary
 
 if TYPE_CHECKING:
-    import pandas as pd
     from sklearn.base import BaseEstimator
 
+    from hybrid.experiment.prepare import Table
 
-def evaluate(model: BaseEstimator, frame: pd.DataFrame | str) -> dict[str, Any]:
+
+def evaluate(model: BaseEstimator, frame: Table) -> dict[str, Any]:
     """Score a model on images that it has not seen.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hybrid.experiment.outcome import jsonable
 from hybrid.images.items import name
 from hybrid.images.source import URL
 
-LISTED = 5
+LISTED, GROUP = 5, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,32 +43,26 @@ class Findings:
         return not any((self.unreadable, self.exact, self.near, self.few, self.sizes, self.doubtful))
 
     def lines(self) -> list[str]:
-        """Return what was found, a line each."""
+        """Return what was found, a line each; of much, the first few and a count."""
         n, y = len(self.data), self.data.y
         found = [
-            (
-                self.unreadable,
-                "image of {n} cannot be read",
-                "images of {n} cannot be read",
-                self.show_unreadable,
-            ),
-            (self.exact, "group of identical images", "groups of identical images", self.show_group),
-            (self.near, "group of near duplicates", "groups of near duplicates", self.show_group),
-            (self.across, "of them has several labels", "of them have several labels", self.show_labels),
-            (
-                list(self.few.items()),
-                "class has few images",
-                "classes have few images",
-                "{0[0]!r} {0[1]}".format,
-            ),
-            (self.sizes, "image has an unusual size", "images have an unusual size", self.show_size),
-            (self.doubtful, "label may be mixed up", "labels may be mixed up", self.show_doubt),
+            (self.unreadable, "image{s} of {n} cannot be read", self.show_unreadable),
+            (self.exact, "group{s} of identical images", self.show_group),
+            (self.near, "group{s} of near duplicates", self.show_group),
+            (self.across, "of them {have} several labels", self.show_labels),
+            (list(self.few.items()), "class{es} {have} few images", "{0[0]!r} {0[1]}".format),
+            (self.sizes, "image{s} {have} an unusual size", self.show_size),
+            (self.doubtful, "label{s} may be mixed up", self.show_doubt),
         ]
-        lines = [
-            f"{len(items)} {(one if len(items) == 1 else many).format(n=n)}: {some(items, show)}."
-            for items, one, many, show in found
-            if items
-        ]
+        singular, plural = {"s": "", "es": "", "have": "has"}, {"s": "s", "es": "es", "have": "have"}
+        lines = []
+        for items, text, show in found:
+            if len(items) == 1:
+                lines.append(f"1 {text.format(n=n, **singular)}: {show(items[0])}.")
+            elif items:
+                lines.append(f"{len(items)} {text.format(n=n, **plural)}:")
+                lines += [f"  {show(item)}" for item in items[:LISTED]]
+                lines += [f"  and {len(items) - LISTED} more"] * (len(items) > LISTED)
         return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
 
     def show_row(self, row: int) -> str:
@@ -81,12 +74,12 @@ class Findings:
         return f"{self.show_row(row)} ({reason})"
 
     def show_group(self, rows: np.ndarray) -> str:
-        shown = [self.show_row(row) for row in rows[:LISTED].tolist()]
-        return " = ".join(shown + ["..."] * (len(rows) > LISTED))
+        return some([self.show_row(row) for row in rows.tolist()], " = ")
 
     def show_labels(self, rows: np.ndarray) -> str:
-        shown = [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows[:LISTED].tolist()]
-        return " and ".join(shown)
+        return some(
+            [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows.tolist()], " and "
+        )
 
     def show_size(self, finding: tuple[int, int, int, str]) -> str:
         row, width, height, what = finding
@@ -99,30 +92,16 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `hybrid check --json` prints."""
-        rows = lambda groups: [list(map(int, group)) for group in groups]  # noqa: E731
-        y = self.data.y
+        y, few, sizes = self.data.y, self.few, ("row", "width", "height", "what")
+        doubts = [(row, self.show_row(row), y[row], *rest) for row, *rest in self.doubtful]
+        columns = "row", "image", "label", "looks_like", "probability"
+        groups = {"identical": self.exact, "near_duplicates": self.near, "across_labels": self.across}
         return jsonable(
-            {
-                "ok": self.ok,
-                "images": len(self.data),
-                "classes": self.classes,
-                "unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable],
-                "identical": rows(self.exact),
-                "near_duplicates": rows(self.near),
-                "across_labels": rows(self.across),
-                "few": self.few,
-                "sizes": [{"row": r, "width": w, "height": h, "what": what} for r, w, h, what in self.sizes],
-                "doubtful": [
-                    {
-                        "row": r,
-                        "image": self.show_row(r),
-                        "label": y[r],
-                        "looks_like": label,
-                        "probability": p,
-                    }
-                    for r, label, p in self.doubtful
-                ],
-            }
+            {"ok": self.ok, "images": len(self.data), "classes": self.classes}
+            | {"unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable]}
+            | {key: [rows.tolist() for rows in found] for key, found in groups.items()}
+            | {"few": few, "sizes": [dict(zip(sizes, one, strict=True)) for one in self.sizes]}
+            | {"doubtful": [dict(zip(columns, one, strict=True)) for one in doubts]}
         )
 
     def removed(self) -> dict[int, str]:
@@ -179,7 +158,7 @@ def listed(image: str, folder: Path) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
-def some(items: Sequence, show: Callable[[Any], str]) -> str:
-    """Show a few items and count the others."""
-    more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return "; ".join(map(show, items[:LISTED])) + more
+def some(shown: list[str], joint: str) -> str:
+    """Join the first few and count the others."""
+    more = f" and {len(shown) - GROUP} more" if len(shown) > GROUP else ""
+    return joint.join(shown[:GROUP]) + more

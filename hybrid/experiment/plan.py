@@ -24,9 +24,8 @@ from hybrid.images.source import read
 from hybrid.store.feature_store import open_store
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from hybrid.config import Config
+    from hybrid.config import ConfigSource
+    from hybrid.experiment.prepare import Table
     from hybrid.features.recipe import Recipe
 
 # How many images are looked up in the store; of more, the share is estimated.
@@ -63,12 +62,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(
-    frame: pd.DataFrame | str,
-    config: str | os.PathLike | dict | Config | None = None,
-    *,
-    store: Any = "auto",
-) -> Plan:
+def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> Plan:
     """Find out what training will cost.
 
     Two batches of images that are not in the store go through the network and stay there; one is timed.

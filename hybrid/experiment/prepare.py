@@ -17,10 +17,14 @@ from hybrid.statistics.duplicates import merge_groups
 from hybrid.statistics.splits import folds
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
 
     from hybrid.config import Config
     from hybrid.experiment.selection import Fold
+
+    Table = pd.DataFrame | str | os.PathLike
 
 # The features that near duplicates are found by, and that a head of its own reads.
 LIKENESS = ("last",), ("avg",)
@@ -43,9 +47,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(
-    frame: pd.DataFrame | str, configs: list[Config], store: Any = "auto", verbose: int = 0
-) -> Prepared:
+def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: int = 0) -> Prepared:
     """Read a table, compute all features that the configs will ask for, and find near duplicates.
 
     Parameters
@@ -55,10 +57,6 @@ def prepare(
         The first one says what becomes of bad images and of duplicates.
     store : "auto", path, FeatureStore or None, default="auto"
     verbose : int, default=0
-
-    Returns
-    -------
-    Prepared
     """
     data = read_labelled(frame)
     check_classes(data.y[~is_test(data)])

@@ -89,7 +89,7 @@ def search(
         for numbers in alike.values()
     ]
 
-    def run(i, numbers, train, test):
+    def run(i: int, numbers: list[int], train: np.ndarray, test: np.ndarray) -> list[float]:
         return validate(data, matrices, [candidates[j] for j in numbers], config, train, test)
 
     totals = np.zeros((len(parts), len(candidates)))

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from hybrid.config import Config, read_config
+from hybrid.config import read_config
 from hybrid.experiment.baselines import baselines
 from hybrid.experiment.candidates import Candidate, featurizer, fit, read_candidates
 from hybrid.experiment.crossval import cross_validate
@@ -24,20 +24,12 @@ from hybrid.statistics.curve import forecast, learning_curve
 from hybrid.statistics.duplicates import members, merge_groups
 
 if TYPE_CHECKING:
-    import os
-
-    import pandas as pd
-
+    from hybrid.config import Config, ConfigSource
     from hybrid.datasets.labelled import Labelled
+    from hybrid.experiment.prepare import Table
 
 
-def train(
-    frame: pd.DataFrame | str,
-    config: str | os.PathLike | dict | Config | None = None,
-    *,
-    store: Any = "auto",
-    verbose: int = 0,
-) -> Outcome:
+def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", verbose: int = 0) -> Outcome:
     """Search, cross-validate and fit.
 
     Parameters
@@ -51,10 +43,6 @@ def train(
         Where features are kept.
     verbose : int, default=0
         1 shows progress bars on stderr.
-
-    Returns
-    -------
-    Outcome
 
     Examples
     --------
@@ -80,20 +68,28 @@ def train(
         scores=validation.scores(),
         best=best.to_dict() | {"backbone": config.features.backbone},
         test=held_out_scores(model, X, data, ready.test),
-        classes=dict(Counter(data.y[rows].tolist())),
-        skipped=ready.skipped,
         warnings=(*ready.warnings, *notes, *late),
-        passes=ready.passes,
         fits=validation.fits + 1,
         config=config,
         validation=validation,
-        images=[data.images[row] for row in rows],
-        labels=data.y[rows],
-        features=X[rows] if best.setting else None,
-        groups=ready.copies[rows],
+        **training_part(ready, X if best.setting else None),
         **surroundings(ready, folds, best, config),
         seconds=time.perf_counter() - started,
     )
+
+
+def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
+    """Return what is known of the images that the model is fitted on."""
+    rows = ready.train
+    return {
+        "images": [ready.data.images[row] for row in rows],
+        "labels": ready.data.y[rows],
+        "classes": dict(Counter(ready.data.y[rows].tolist())),
+        "features": None if features is None else features[rows],
+        "groups": ready.copies[rows],
+        "skipped": ready.skipped,
+        "passes": ready.passes,
+    }
 
 
 def surroundings(ready: Prepared, folds: list[Fold], best: Candidate, config: Config) -> dict[str, dict]:

@@ -27,6 +27,7 @@ WHOLE_NUMBERS = {
     "verbose": (0, None, "0 or 1"),
     "seed": (0, None, "an integer of 0 or more, or None"),
 }
+MOST_PIXELS_A_SIDE = 4096
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 2
 
@@ -165,6 +166,8 @@ def read_size(size: object) -> tuple[int, int] | None:
         raise ValueError(
             f"Got image_size={size!r}, but expected None, a positive integer or (height, width)."
         )
+    if max(pair) > MOST_PIXELS_A_SIDE:
+        raise ValueError(f"Got image_size={size!r}, but expected at most {MOST_PIXELS_A_SIDE} pixels a side.")
     return int(pair[0]), int(pair[1])
 
 

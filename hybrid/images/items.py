@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from hybrid.images.pixels import ImageError
-from hybrid.images.source import missing
+from hybrid.images.source import DATA, ENCODED, encoded, is_folder, is_image, is_pattern, is_wrapped
 
 LISTED = 20
-KINDS = (str, bytes, os.PathLike, Image.Image, np.ndarray)
 EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
 
 
@@ -21,10 +20,10 @@ def as_items(X: object) -> Sequence:
 
     Parameters
     ----------
-    X : list, tuple, Series, array or DataFrame
-        Paths, URLs, encoded bytes, PIL images or arrays, of any sizes and mixed; an array
+    X : sequence, Series, array, tensor or DataFrame
+        Paths, URLs, encoded bytes, PIL images, arrays or tensors, of any sizes and mixed; an array or tensor
         (n, h, w, 3 | 1 | 4) or (n, h, w); a DataFrame of one column. An array (a, b, 3) is refused:
-        it may be one colour picture, or many grey ones.
+        it may be one colour picture, or many grey ones. docs/inputs.md lists every kind.
 
     Examples
     --------
@@ -33,28 +32,54 @@ def as_items(X: object) -> Sequence:
     >>> as_items(np.zeros((10, 480, 640, 3), np.uint8))[7].shape
     (480, 640, 3)
     """
-    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
-        raise TypeError(f"Got one image, {name(X)}, but expected {EXPECTED}. Wrap it in a list: [X].")
+    refuse(X)
+    if hasattr(X, "columns"):
+        X = X[X.columns[0]]
+    if hasattr(X, "__array__"):
+        X = as_rows(np.asarray(X))
+    if len(X) == 0:
+        raise ValueError(f"Got no images, but expected at least one in {EXPECTED}.")
+    # To look at an item of another sequence may be to decode it: reading will tell.
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
+        for i, item in enumerate(X):
+            if not is_image(item):
+                raise TypeError(
+                    f"Got {name(item)} as item {i}, but expected a path, bytes, PIL image or array."
+                )
+    return X
+
+
+def refuse(X: object):
+    """Raise for what is no batch of images, and name the way to one."""
+    if isinstance(X, (str, os.PathLike, *ENCODED, Image.Image)):
+        raise TypeError(alone(X))
+    if type(X).__name__ == "LazyFrame":
+        raise TypeError(f"Got a LazyFrame, but expected {EXPECTED}. Collect it first: X.collect().")
+    if hasattr(X, "column_names"):
+        raise TypeError(
+            f"Got a {type(X).__name__} of the columns {list(X.column_names)!r:.200}, but expected {EXPECTED}. "
+            "Select the column of the images: X['image']."
+        )
     if hasattr(X, "columns"):
         if len(X.columns) != 1:
             raise ValueError(
                 f"Got a DataFrame of {len(X.columns)} columns {list(X.columns)!r:.200}, but expected one. "
                 "Select that of the images, as in X[['image']], or use a ColumnTransformer."
             )
-        X = X[X.columns[0]]
-    if not isinstance(X, (list, tuple)):
-        if not hasattr(X, "__array__"):
-            raise TypeError(f"Got {name(X)}, but expected {EXPECTED}.")
-        X = as_rows(np.asarray(X))
-    if len(X) == 0:
-        raise ValueError(f"Got no images, but expected at least one in {EXPECTED}.")
-    if isinstance(X, (list, tuple)) or X.ndim == 1:
-        for i, item in enumerate(X):
-            if not isinstance(item, KINDS) and not missing(item):
-                raise TypeError(
-                    f"Got {name(item)} as item {i}, but expected a path, bytes, PIL image or array."
-                )
-    return X
+    elif not isinstance(X, Sequence) and not hasattr(X, "__array__"):
+        stream = isinstance(X, Iterable) and not isinstance(X, Mapping)
+        way_out = " If it gives one image after another, pass list(X)." if stream else ""
+        raise TypeError(f"Got {name(X)}, but expected {EXPECTED}.{way_out}")
+
+
+def alone(X: object) -> str:
+    """Say how to make a batch of one image, a folder or a pattern."""
+    kind = "a folder" if is_folder(X) else "a pattern" if is_pattern(X) else "one image"
+    wrap, listing = (
+        "Wrap it in a list: [X].",
+        f"List its images: hybrid.load_folder({str(X)!r:.200})['image'].",
+    )
+    return f"Got {kind}, {name(X)}, but expected {EXPECTED}. {wrap if kind == 'one image' else listing}"
 
 
 def as_rows(X: np.ndarray) -> np.ndarray:
@@ -92,12 +117,17 @@ def name(item: object) -> str:
     >>> name("cats/7.jpg"), name(np.zeros((3, 4)))
     ("'cats/7.jpg'", 'array (3, 4) float64')
     """
+    if is_wrapped(item):
+        return name(item["bytes"] if item.get("path") is None else item["path"])
+    if isinstance(item, str) and DATA.match(item):
+        return f"{item[:40]!r} and so on"
     if isinstance(item, (str, os.PathLike)):
         return repr(str(os.fsdecode(item)))
-    if isinstance(item, bytes):
-        return f"{len(item)} bytes"
-    if isinstance(item, np.ndarray):
-        return f"array {item.shape} {item.dtype}"
+    if isinstance(item, ENCODED):
+        return f"{len(encoded(item))} bytes"
+    if hasattr(item, "__array__") and getattr(item, "shape", ()):
+        kind = "array" if isinstance(item, np.ndarray) else type(item).__name__
+        return f"{kind} {tuple(item.shape)} {getattr(item, 'dtype', '')}"
     if isinstance(item, Image.Image):
         filename = getattr(item, "filename", "")
         return f"PIL image {item.mode} {item.width}x{item.height}" + (f" {filename!r}" if filename else "")

@@ -11,17 +11,15 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from hybrid.archive.files import refusal
 from hybrid.archive.manifest import MANIFEST, read_manifest, read_part
 from hybrid.sources.description import INTERPOLATIONS
+from hybrid.sources.operations import check_model, check_network
 from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, WeightsFile
-
-if TYPE_CHECKING:
-    import openvino
 
 KIND = "a network inside a bundle"
 LARGEST = 4096
@@ -29,12 +27,10 @@ MOST_LAYERS = 1000
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads into a bundle."""
     return bool(re.fullmatch("network-[0-9]+", path.name)) and not path.exists()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of a network inside a bundle."""
     path = path.absolute()
     bundle = path.parent
     manifest = bundle / MANIFEST if bundle.is_dir() else bundle
@@ -57,7 +53,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return Weights(record.path, record.weights.hash, published=True)
 
 
-def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+def read_model(core, network: Network, layers: tuple[str, ...]):
     """Return the converted network, if it is still the one that was looked up, with these layers' maps."""
     import openvino
 
@@ -69,9 +65,12 @@ def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -
         raise refusal(path.parent, f"{path.name} is {found:.12}...", f"{network.fingerprint:.12}...", way_out)
     xml, weights = (read_part(archive, manifest, f"{path.name}.{kind}") for kind in ("xml", "bin"))
     try:
+        check_network(xml, len(weights))
         model = core.read_model(xml, weights)
-    except RuntimeError as exc:
-        raise refusal(path.parent, f"{path.name} is no OpenVINO model", "what save writes") from exc
+        check_model(model, len(weights))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, ElementTree.ParseError) as exc:
+        found = f"{path.name} is no OpenVINO model that may run here ({exc!s:.300})"
+        raise refusal(path.parent, found, "what save writes") from exc
     if [list(one.shape) for one in model.inputs] != [[1, *size, 3]]:
         raise refusal(path.parent, f"{path.name} takes other images", f"one input of size {size}")
     maps = dict(zip(network.backbone.layers(), model.outputs, strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Callable
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 
@@ -37,30 +38,13 @@ KEYS = (
 )
 
 
-def beside(path: Path) -> Path:
-    """Return the path of the TOML beside a file."""
-    return path.with_name(path.name + ".toml")
+def read(path: Path, describe: Callable[[str | None], Signature], without=(), **fields) -> Backbone:
+    """Return the record of a user's network by hybrid.toml in its folder, or <file>.toml beside its file.
 
-
-def read(
-    path: Path,
-    description: Path,
-    describe: Callable[[str | None], Signature],
-    without: tuple[str, ...] = (),
-    **fields,
-) -> Backbone:
-    """Return the record of a user's network.
-
-    Parameters
-    ----------
-    path, description : Path
-        The network, and the TOML that says what it expects.
-    describe : function
-        What the network itself says of the signature that the TOML names.
-    without : tuple of str
-        The keys that say nothing of this kind of network.
-    **fields : what the record of every network of this kind says.
+    `describe` gives what the network itself says of the signature that the TOML names, `without` are the keys
+    that say nothing of this kind of network, and `fields` is what the records of this kind have in common.
     """
+    description = path / "hybrid.toml" if path.is_dir() else path.with_name(path.name + ".toml")
     if not description.is_file():
         # What cannot be read, or used at all, needs no description.
         describe(None)
@@ -73,11 +57,11 @@ def read(
     last, others = last_and_others(found.widths, values.get("output"), description)
     return Backbone(
         name=path.name,
-        size=_sized(path, values, found.size, description),
+        size=_size(path, values, found.size, description),
         stages=(*_stages(values, found.widths, description), *others),
         last=last,
         licence=values.get("licence", ""),
-        bgr=bool(values.get("bgr", False)),
+        bgr=_flag(values, "bgr", description),
         margin=_margin(values, description),
         interpolation=_interpolation(values, description),
         min_size=1,
@@ -111,25 +95,20 @@ def _values(path, description, without):
     return values
 
 
-def _sized(path, values, fixed, description):
+def _size(path, values, fixed, description):
     """Return the size that the network takes: its own, or the one that the TOML says."""
-    if "size" not in values and not fixed:
+    value = values.get("size", fixed)
+    if value is None:
         raise ValueError(
             f"{str(path)!r} takes images of any size: write size = 224, or another, in {str(description)!r}."
         )
-    size = _size(values.get("size", fixed), description)
-    if fixed and size != fixed:
-        raise ValueError(f"Got size={size} in {str(description)!r}, but the network takes {fixed} only.")
-    return size
-
-
-def _size(value, description):
-    pair = (value, value) if isinstance(value, int) else value
-    fits = isinstance(pair, (list, tuple)) and len(pair) == 2
-    if not fits or not all(type(n) is int and n > 0 for n in pair):
-        expected = "but expected pixels or [height, width]"
-        raise ValueError(f"Got size={value!r} in {str(description)!r}, {expected}.")
-    return tuple(pair)
+    pair = (value, value) if not isinstance(value, (list, tuple)) else tuple(value)
+    if len(pair) != 2 or not all(type(n) is int and n > 0 for n in pair):
+        told = f"Got size={value!r} in {str(description)!r}"
+        raise ValueError(f"{told}, but expected pixels or [height, width].")
+    if fixed and pair != fixed:
+        raise ValueError(f"Got size={pair} in {str(description)!r}, but the network takes {fixed} only.")
+    return pair
 
 
 def _stages(values, widths, description):
@@ -167,14 +146,29 @@ def _scaling(values, description):
                 "no scale, mean or std."
             )
         return {"scale": (high - low) / 255, "mean": (-low,) * 3}
-    return {
-        "scale": _numbers([values.get("scale", 1.0)], 1, "scale", description)[0],
+    scale, std = values.get("scale", 1.0), values.get("std", [1, 1, 1])
+    found = {
+        "scale": _numbers([scale], 1, "scale", description)[0],
         "mean": _numbers(values.get("mean", [0, 0, 0]), 3, "mean", description),
-        "std": _numbers(values.get("std", [1, 1, 1]), 3, "std", description),
+        "std": _numbers(std, 3, "std", description),
     }
+    if not found["scale"] or min(found["std"]) <= 0:
+        raise ValueError(
+            f"Got scale={scale!r} and std={std!r} in {str(description)!r}, but expected a scale other than 0, "
+            "and deviations above 0."
+        )
+    return found
+
+
+def _flag(values, key, description):
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"Got {key}={value!r} in {str(description)!r}, but expected true or false.")
+    return value
 
 
 def _numbers(value, count, key, description):
-    if not isinstance(value, list) or len(value) != count or not all(isinstance(n, Real) for n in value):
+    plain = isinstance(value, list) and len(value) == count
+    if not plain or not all(isinstance(n, Real) and type(n) is not bool and isfinite(n) for n in value):
         raise ValueError(f"Got {key}={value!r} in {str(description)!r}, but expected {count} numbers.")
     return tuple(float(n) for n in value)

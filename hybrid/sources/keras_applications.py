@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +16,6 @@ from hybrid.sources.source import Network
 from hybrid.weights.download import places, published
 from hybrid.weights.files import Weights, WeightsFile
 from hybrid.weights.fill import fill
-
-if TYPE_CHECKING:
-    import keras
 
 # What imagenet_utils.preprocess_input does in its three modes; "none": the network does it itself.
 COLOURS = {
@@ -51,16 +47,14 @@ def records() -> tuple[Backbone, ...]:
 
 
 def own_weights(record: Backbone, top: bool) -> Weights:
-    """Return Keras's ImageNet weights, downloaded first if need be."""
     return published(record.name, record.weights_top if top else record.weights)
 
 
 def at_hand(record: Backbone) -> bool:
-    """Say whether Keras's weights without the head were downloaded before."""
     return any(path.is_file() for path in places(record.weights))
 
 
-def build(network: Network) -> keras.Model:
+def build(network: Network):
     """Return the Keras model with its weights."""
     import keras
 

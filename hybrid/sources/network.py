@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,24 +18,9 @@ from hybrid.sources.record import Backbone
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, drawn, given
 
-if TYPE_CHECKING:
-    import keras
 
-
-def locate(
-    backbone: Backbone,
-    weights: str | os.PathLike | None,
-    seed: int | None,
-    size: tuple[int, int],
-    top: bool,
-) -> Network:
-    """Look up a network without loading it.
-
-    Raises
-    ------
-    ValueError
-        Where the weights cannot be had, or the network does not take this size.
-    """
+def locate(backbone: Backbone, weights, seed: int | None, size: tuple[int, int], top: bool) -> Network:
+    """Look up a network without loading it; refuse a size that it does not take, or weights not to be had."""
     size = tuple(size)
     if min(size) < backbone.min_size:
         raise ValueError(
@@ -49,24 +33,8 @@ def locate(
     return Network(backbone, locate_weights(backbone, weights, seed, top), size, bool(top))
 
 
-def locate_weights(
-    record: Backbone, weights: str | os.PathLike | None, seed: int | None = None, top: bool = False
-) -> Weights:
-    """Return the weights of a network, downloading Keras's own where they are not at hand.
-
-    Parameters
-    ----------
-    record : Backbone
-    weights : "imagenet", None or path
-        None is random weights and needs `seed`. A network from a file brings its own: "imagenet" is those.
-    seed : int or None, default=None
-    top : bool, default=False
-        Whether the head is needed, too.
-
-    Returns
-    -------
-    weights : Weights
-    """
+def locate_weights(record: Backbone, weights, seed: int | None = None, top: bool = False) -> Weights:
+    """Return the weights of a network, downloaded first where they are not at hand: see `hybrid.network`."""
     if weights is None:
         if record.path is not None:
             raise ValueError(f"Got weights=None, but {record.name!r} brings its own: leave out `weights`.")
@@ -80,7 +48,7 @@ def locate_weights(
     return given(Path(weights).expanduser(), (record.weights, record.weights_top))
 
 
-def headless(network: Network) -> keras.Model:
+def headless(network: Network):
     """Build the frozen Keras model; its input is what `preprocess` gives.
 
     Its first output is layer "last"; with the head, the second is "predictions".
@@ -98,12 +66,12 @@ def headless(network: Network) -> keras.Model:
     return model
 
 
-def named(model: keras.Model) -> dict[str, keras.Variable]:
+def named(model) -> dict:
     """Return a model's weights by place and path: in a user's own network, two may share a path."""
     return {f"{i}/{variable.path}": variable for i, variable in enumerate(model.weights)}
 
 
-def change(model: keras.Model, record: Backbone, values: dict[str, np.ndarray]) -> None:
+def change(model, record: Backbone, values: dict[str, np.ndarray]) -> None:
     """Put fine-tuned arrays over a model's weights."""
     variables = named(model)
     for name, value in values.items():
@@ -131,7 +99,7 @@ def preprocess(record: Backbone, x):
     return x
 
 
-def layer_outputs(record: Backbone, model: keras.Model, layers: Iterable[str]) -> list:
+def layer_outputs(record: Backbone, model, layers: Iterable[str]) -> list:
     """Return the model's tensors for layers named as users name them."""
     return [_output(record, model, layer) for layer in layers]
 

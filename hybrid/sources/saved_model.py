@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hybrid.sources import description
 from hybrid.sources.record import Backbone
@@ -17,9 +16,6 @@ from hybrid.sources.signature import Signature, last_and_others, layer_name, sig
 from hybrid.sources.source import Network
 from hybrid.sources.wire import all_of, fields, one_of, signed, text
 from hybrid.weights.files import Weights, brought
-
-if TYPE_CHECKING:
-    import keras
 
 KIND = "a SavedModel folder"
 FILE = "saved_model.pb"
@@ -32,20 +28,12 @@ _announced: set = set()
 
 
 def reads(path: Path) -> bool:
-    """Say whether a path leads to a SavedModel."""
     return (path / FILE).is_file()
 
 
 def read(path: Path) -> Backbone:
-    """Return the record of the network, without loading it."""
-    return description.read(
-        path,
-        path / "hybrid.toml",
-        lambda asked: describe(path, asked),
-        family="saved model",
-        source=__name__,
-        frozen="a SavedModel",
-    )
+    says = {"family": "saved model", "source": __name__, "frozen": "a SavedModel"}
+    return description.read(path, lambda asked: describe(path, asked), **says)
 
 
 def own_weights(record: Backbone, top: bool) -> Weights:
@@ -88,7 +76,7 @@ def describe(path: Path, asked: str | None = None) -> Signature:
     return found
 
 
-def build(network: Network) -> keras.Model:
+def build(network: Network):
     """Return a Keras model around a SavedModel; each of its outputs is a layer of its own name."""
     import keras
 

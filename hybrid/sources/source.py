@@ -31,7 +31,7 @@ class Network:
 
 
 class Source(Protocol):
-    """A kind of network: its weights, besides what of the following protocols is true of it."""
+    """A kind of network, a module of this folder: its weights, and what of the following is true of it."""
 
     __name__: str
 
@@ -40,42 +40,37 @@ class Source(Protocol):
 
 
 class Named(Source, Protocol):
-    """Its networks have names."""
+    """Its networks have names; their own weights are at hand, or can be had."""
 
     def records(self) -> tuple[Backbone, ...]: ...
-
-    def at_hand(self, record: Backbone) -> bool:
-        """Say whether the headless network's own weights are here now."""
+    def at_hand(self, record: Backbone) -> bool: ...
 
 
 class Filed(Source, Protocol):
-    """Its networks are files or folders, such as `KIND` says."""
+    """Its networks are files or folders, such as `KIND` says; their records are read without loading them."""
 
     KIND: str
 
-    def reads(self, path: Path) -> bool:
-        """Say whether a path leads to such a network."""
-
-    def read(self, path: Path) -> Backbone:
-        """Return its record, without loading it."""
+    def reads(self, path: Path) -> bool: ...
+    def read(self, path: Path) -> Backbone: ...
 
 
 class KerasSource(Source, Protocol):
-    """Engines "tensorflow" and "openvino" run it, the latter by converting it."""
+    """Engine "tensorflow" runs it, and "openvino" by converting it."""
 
     def build(self, network: Network) -> keras.Model:
-        """Return the Keras model with its weights: layer "last" first, with the head "predictions" second."""
+        """Return the model with its weights: layer "last" first, with the head "predictions" second."""
 
 
 class OpenVINOSource(Source, Protocol):
     """Engine "openvino" alone runs it."""
 
     def read_model(self, core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
-        """Return its float32 model: uint8 images in, the map of each layer as one output."""
+        """Return its float32 model: one uint8 image in, the map of each layer as one output."""
 
 
 class NumPySource(Source, Protocol):
-    """Engine "tiny" runs it, by NumPy."""
+    """Engine "tiny" runs it."""
 
     def maps(self, network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:
         """Return the maps of every layer by its own name."""

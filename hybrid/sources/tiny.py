@@ -40,7 +40,6 @@ RECORD = Backbone(
 
 
 def records() -> tuple[Backbone, ...]:
-    """Return the one record."""
     return (RECORD,)
 
 
@@ -50,7 +49,6 @@ def own_weights(record: Backbone, top: bool) -> Weights:
 
 
 def at_hand(record: Backbone) -> bool:
-    """They are computed."""
     return True
 
 

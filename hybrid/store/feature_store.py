@@ -19,6 +19,7 @@ from sqlite3 import Connection
 import numpy as np
 
 from hybrid.home import home
+from hybrid.sources.catalogue import find, is_name
 from hybrid.store.memory import RACY_SECONDS, Memory
 from hybrid.store.rows import (
     CHUNK,
@@ -256,7 +257,9 @@ class FeatureStore:
         return {"good": good, "damaged": damaged}
 
     def clear(self, backbone: str | None = None) -> int:
-        """Remove all rows, or one backbone's; return how many."""
+        """Remove all rows, or one backbone's, by any way to write its name; return how many."""
+        if backbone is not None and is_name(backbone):
+            backbone = find(backbone).name
         self.memory.clear()
         return self._run.write(lambda c: clear(c, backbone)) or 0
 

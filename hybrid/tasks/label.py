@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 
+from hybrid.features.passes import compute
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.images.items import name
 from hybrid.store.feature_store import FeatureStore
 
 
@@ -34,15 +37,16 @@ def label(
     -------
     names : list of list of (str, float)
         The likeliest classes of each image and their probabilities, best first; none for an image that
-        cannot be read, of which a warning tells.
+        cannot be read, which a warning names.
     """
     if top < 1:
         raise ValueError(f"Got top={top!r}, but expected a positive integer.")
-    featurizer = ResNetFeaturizer(
-        backbone, weights, layers="predictions", store=store, on_error="nan", verbose=verbose
-    )
-    rows = featurizer.fit_transform(images)
-    classes = featurizer.get_feature_names_out()
+    featurizer = ResNetFeaturizer(backbone, weights, layers="predictions", store=store)
+    classes = featurizer.fit(images).get_feature_names_out()
+    found = compute(images, [featurizer], verbose)
+    for row, item, reason in found.failures:
+        warnings.warn(f"Cannot read {name(item)} (item {row}): {reason}.", RuntimeWarning, stacklevel=2)
+    rows = found.features[0]
     best = np.argsort(-rows, axis=1, kind="stable")[:, :top]
     return [
         [] if np.isnan(row).any() else [(str(classes[i]), float(row[i])) for i in order]

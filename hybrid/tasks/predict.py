@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid.archive.manifest import Key, read_manifest
+from hybrid.bundle.extras import CONFORMITY, IMAGES, LABELS, MEMORY
 from hybrid.engines.choose import choose
 from hybrid.engines.opened import open_engine
 from hybrid.images.items import as_items, name
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
     from hybrid.bundle.loading import Bundle
-
-# What a bundle's extras are called that sets, neighbours and "none of these" stand on.
-CONFORMITY, MEMORY, IMAGES, LABELS = "conformity", "memory", "images", "labels"
 
 
 def predict(

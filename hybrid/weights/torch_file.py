@@ -36,14 +36,8 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-def read_torch(path) -> dict[str, np.ndarray]:
-    """Return the arrays of a state dict by name.
-
-    Raises
-    ------
-    ValueError
-        Where the file is not one, is cut short, names anything else, or contradicts itself.
-    """
+def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of a state dict by name; refuse a file that is none, is cut short or names anything else."""
     try:
         with open(path, "rb") as file:
             return _read(file)

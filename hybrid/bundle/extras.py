@@ -1,0 +1,46 @@
+"""What a bundle keeps beside its model for sets, neighbours and "none of these": its names, and what must fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+CONFORMITY, MEMORY, IMAGES, LABELS = "conformity", "memory", "images", "labels"
+PLAIN = (str, int, float, type(None))
+
+
+def check_extras(extras: Mapping, width: int):
+    """Raise ValueError for extras that `hybrid predict` could not use, with features of this width."""
+    if CONFORMITY in extras and not is_column(extras[CONFORMITY]):
+        raise ValueError(f"extras whose {CONFORMITY!r} is no array of numbers")
+    if MEMORY not in extras:
+        return
+    memory = extras[MEMORY]
+    if not isinstance(memory, Mapping) or not is_rows(memory.get("features"), width):
+        raise ValueError(f"extras whose {MEMORY!r} has no 'features' of {width} columns")
+    count = len(memory["features"])
+    if not is_column(memory.get("distances")) or len(memory["distances"]) != count:
+        raise ValueError(f"extras whose {MEMORY!r} has no 'distances' of {count} images")
+    for name in (IMAGES, LABELS):
+        found = extras.get(name)
+        if (
+            not isinstance(found, list)
+            or len(found) != count
+            or not all(isinstance(one, PLAIN) for one in found)
+        ):
+            raise ValueError(f"extras whose {name!r} is no list of {count}")
+
+
+def is_column(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f" and len(value) > 0
+
+
+def is_rows(value: object, width: int) -> bool:
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind == "f"
+        and value.ndim == 2
+        and value.shape[1] == width
+        and len(value) > 0
+    )
