@@ -12,16 +12,21 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from benchmarks.featurize import save_weights
 from benchmarks.machine import line
 from benchmarks.photos import jpegs
-from hybrid import ResNetFeaturizer, build_pipeline, prefetch
-from hybrid.classifiers import svm
+from hybrid import FeatureStore, ResNetFeaturizer, build_pipeline
+from hybrid.features.embed import embed
+from hybrid.features.recipe import read_recipe
+from hybrid.images.decoding import decode
+from hybrid.images.source import read
 from hybrid.store.feature_store import open_store
 
 GRID = {"C": np.logspace(-2, 3, 6), "gamma": ["scale", 1e-4]}
 FOLDS = 5
+ROUNDS = 7
 
 
 class KerasFeatures(TransformerMixin, BaseEstimator):
@@ -56,6 +61,7 @@ def main(argv):
     """Print the ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks search")
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--layers", action="store_true", help="only what all layers of a pass cost")
     parser.add_argument("--fits", type=int, default=1, help="fits of the plain pipeline that are measured")
     options = parser.parse_args(argv)
     print(line())
@@ -67,21 +73,23 @@ def main(argv):
         y = np.arange(len(paths)) % 4
         weights = save_weights(folder)
         ResNetFeaturizer(weights=weights, store=None).fit_transform(paths[:2])
-        whole_search(paths, y, weights, options.fits)
-        layers(paths, weights)
+        if not options.layers:
+            whole_search(paths, y, weights, options.fits)
+        layers(paths, "resnet50", weights=weights)
+        layers(paths, "efficientnet_lite0")
 
 
 def whole_search(paths, y, weights, fits):
     plain = plain_seconds(paths, y, weights, fits)
     grid = {f"classifier__{key}": values for key, values in GRID.items()}
-    search = GridSearchCV(build_pipeline(svm(), weights=weights), grid, cv=FOLDS)
-    cold = seconds(lambda: (prefetch(search, paths), search.fit(paths, y)))
+    search = GridSearchCV(build_pipeline(SVC(), weights=weights), grid, cv=FOLDS)
+    cold = seconds(lambda: search.fit(paths, y))
     featurizer = ResNetFeaturizer(weights=weights)
     warm_transform = statistics.median(seconds(lambda: featurizer.fit_transform(paths)) for _ in range(5))
     cold_transform = seconds(lambda: featurizer.set_params(store=None).fit_transform(paths))
     features = ResNetFeaturizer(weights=weights).fit_transform(paths)
     ready = GridSearchCV(
-        make_pipeline(StandardScaler(), svm()), {f"svc__{k}": v for k, v in GRID.items()}, cv=FOLDS
+        make_pipeline(StandardScaler(), SVC()), {f"svc__{k}": v for k, v in GRID.items()}, cv=FOLDS
     )
     warm_times, ready_times = [], []
     for _ in range(3):
@@ -100,7 +108,7 @@ def whole_search(paths, y, weights, fits):
 
 def plain_seconds(paths, y, weights, fits):
     """The plain search's time, from `fits` of its fits and the refit."""
-    pipeline = make_pipeline(KerasFeatures(weights), StandardScaler(), svm())
+    pipeline = make_pipeline(KerasFeatures(weights), StandardScaler(), SVC())
     pipeline.fit(paths[:32], y[:32])
     split = len(paths) * (FOLDS - 1) // FOLDS
     train, test = slice(0, split), slice(split, None)
@@ -111,18 +119,32 @@ def plain_seconds(paths, y, weights, fits):
     return statistics.median(one) * (candidates * FOLDS + 1)
 
 
-def layers(paths, weights):
-    """4 stages x 3 poolings in one pass, against one plain pass."""
-    stages, poolings = ["stage2", "stage3", "stage4", "stage5"], ["avg", "max", "gem"]
-    one = ResNetFeaturizer(weights=weights, store=None)
-    many = ResNetFeaturizer(weights=weights, store=None, layers=stages, pooling=poolings)
-    for featurizer in (one, many):
-        featurizer.fit_transform(paths[:2])
-    ratios = [
-        seconds(lambda: many.fit_transform(paths)) / seconds(lambda: one.fit_transform(paths))
-        for _ in range(3)
-    ]
-    print(f"4 stages x 3 poolings: {statistics.median(ratios):.2f}x the time of one plain pass")
+def layers(paths, name, **weights):
+    """What a pass keeps of a network, against the one layer that is asked for: processor time and bytes."""
+    asked = read_recipe(ResNetFeaturizer(name, **weights).get_params())
+    images = np.concatenate([decode(read(path), asked.frame) for path in paths[:64]])
+
+    def run(recipe):
+        return list(recipe.open().run([images]))
+
+    ratios = [processor_seconds(run, asked.whole) / processor_seconds(run, asked) for _ in range(ROUNDS)]
+    alone = processor_seconds(embed, list(paths), asked, None)
+    with tempfile.TemporaryDirectory() as folder:
+        stored = processor_seconds(embed, list(paths), asked, FeatureStore(folder))
+    kilobytes = 4 * sum(asked.whole.widths()) / 1000
+    print(f"{name}, {asked.precision}: what a pass keeps takes {kilobytes:.0f} KB an image")
+    # The first rounds open and warm the engines.
+    print(
+        f"  {statistics.median(ratios[2:]):.2f}x the processor time of the last layer alone in the network,"
+    )
+    print(f"  {stored / alone:.2f}x from files to rows, hashing and storing included")
+
+
+def processor_seconds(run, *arguments):
+    """What all threads took, however busy the machine is."""
+    start = time.process_time()
+    run(*arguments)
+    return time.process_time() - start
 
 
 def seconds(run):

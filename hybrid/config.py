@@ -4,71 +4,43 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from hybrid.features.recipe import read_range, read_size
+from hybrid.fields import Absent, Section, Settings
+from hybrid.kinds import KINDS, SVM, Finetune, Logistic
+
+# What a value should be, by the type of pydantic's error.
+EXPECTED = {
+    "literal_error": "{expected}",
+    "int_type": "a valid integer",
+    "float_type": "a valid number",
+    "string_type": "a valid string",
+    "bool_type": "a valid boolean",
+    "finite_number": "a finite number",
+    "greater_than": "a value greater than {gt}",
+    "greater_than_equal": "a value greater than or equal to {ge}",
+    "less_than": "a value less than {lt}",
+    "less_than_equal": "a value less than or equal to {le}",
+}
 
 
-def as_values(value: Any) -> Any:
-    """One value, or a list of values to search, as a tuple."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def as_settings(value: Any) -> Any:
-    """Names to search as a tuple of tuples; names in a list of their own are concatenated."""
-    return tuple(tuple(one) if isinstance(one, list | tuple) else (one,) for one in as_values(value))
-
-
-def different(values: tuple) -> tuple:
-    if not values or len(set(values)) < len(values):
-        raise ValueError("expected one value, or a list of different ones")
-    return values
-
-
-def is_gamma(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    if not number and value not in ("scale", "auto"):
-        raise ValueError("expected 'scale', 'auto' or a number above 0")
-    return value
-
-
-def as_numbers(value: Any) -> Any:
-    """Numbers to search; {low = 1e-6, high = 1e5, n = 45} stands for so many at equal ratios."""
-    if isinstance(value, dict):
-        if set(value) != {"low", "high", "n"} or not all(isinstance(v, int | float) for v in value.values()):
-            raise ValueError("expected numbers, or {low = ..., high = ..., n = ...}")
-        low, high, n = value["low"], value["high"], value["n"]
-        if not 0 < low < high or n not in range(2, 1001):
-            raise ValueError("expected 0 < low < high, and n from 2 to 1000")
-        return tuple(low * (high / low) ** (i / (n - 1)) for i in range(n))
-    return as_values(value)
-
-
-Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Numbers = Annotated[tuple[Number, ...], BeforeValidator(as_numbers), AfterValidator(different)]
-Gamma = Annotated[Any, AfterValidator(is_gamma)]
-Gammas = Annotated[tuple[Gamma, ...], BeforeValidator(as_values), AfterValidator(different)]
-Scaler = Literal["standard", "l2", "none"]
-Kernel = Literal["rbf", "linear"]
-Kernels = Annotated[tuple[Kernel, ...], BeforeValidator(as_values), AfterValidator(different)]
-Settings = Annotated[tuple[tuple[str, ...], ...], BeforeValidator(as_settings), AfterValidator(different)]
-Absent = BeforeValidator(lambda name: None if name == "none" else name)
-Weights = Annotated[str | None, Absent]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+def is_kind(name: str) -> str:
+    if name not in ("auto", *KINDS):
+        raise ValueError(f"expected {', '.join(map(repr, ('auto', *KINDS)))}")
+    return name
 
 
 class Features(Section):
     """The featurizer's parameters. Layers or poolings in a list are searched, in a list inside it joined."""
 
     backbone: str = "efficientnet_lite0"
-    weights: Weights = "imagenet"
+    weights: Annotated[str | None, Absent] = "imagenet"
     # "auto": the last layer, the stage before it, and both together.
     layers: Settings = (("auto",),)
     pooling: Settings = (("avg",),)
@@ -84,36 +56,8 @@ class Features(Section):
 class Model(Section):
     """Which classifiers compete; "balanced" gives every class the same weight."""
 
-    kind: Literal["auto", "svm", "logistic", "finetune"] = "auto"
+    kind: Annotated[str, AfterValidator(is_kind)] = "auto"
     class_weight: Literal["none", "balanced"] = "none"
-
-
-class SVM(Section):
-    # Pooled features share one scale; on small sets an RBF kernel does better without standardising them.
-    scaler: Scaler = "none"
-    C: Numbers = (10.0, 1.0, 100.0)
-    gamma: Gammas = ("scale",)
-    kernel: Kernels = ("rbf",)
-
-
-class Logistic(Section):
-    scaler: Scaler = "standard"
-    C: Numbers = (0.1, 0.01, 1.0)
-    max_iter: int = Field(1000, ge=1)
-
-
-class Finetune(Section):
-    """A dense head on the last layer and, with `unfreeze`, the network tuned with it."""
-
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_values)] = (128,)
-    dropout: float = Field(0.3, ge=0, lt=1)
-    epochs: int = Field(50, ge=0)
-    learning_rate: Number = 0.001
-    unfreeze: Annotated[str | int | None, Absent] = None
-    tuning_epochs: int = Field(10, ge=1)
-    tuning_rate: Number = 0.0001
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    patience: Annotated[int, Field(ge=1)] | None = None
 
 
 class Search(Section):
@@ -159,7 +103,10 @@ class Config(Section):
     curve: Curve = Curve()
 
 
-def read_config(source=None, overrides: Iterable[str] = ()) -> Config:
+ConfigSource = str | os.PathLike | Mapping | Config | None
+
+
+def read_config(source: ConfigSource = None, overrides: Iterable[str] = ()) -> Config:
     """Read and check an experiment.
 
     Parameters
@@ -193,7 +140,7 @@ def read_config(source=None, overrides: Iterable[str] = ()) -> Config:
         raise ValueError("\n".join(_explain(error, name, given) for error in exc.errors())) from None
 
 
-def _read(source) -> tuple[str, dict]:
+def _read(source: ConfigSource) -> tuple[str, dict]:
     """Return what to call the source, and a copy of its values."""
     if source is None:
         return "the defaults", {}
@@ -235,7 +182,7 @@ def _parse(override: str) -> tuple[list[str], Any]:
     return keys, parsed["value"] if list(parsed) == ["value"] else text
 
 
-def _put(values: dict, keys: list[str], value, override: str):
+def _put(values: dict, keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
@@ -266,7 +213,7 @@ def _hint(got: str, names: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
-def _explain(error, name: str, overridden: set[str]) -> str:
+def _explain(error: Mapping[str, Any], name: str, overridden: set[str]) -> str:
     """One line for one of pydantic's errors: key, value, where from, expectation, way out."""
     key = _dotted(error["loc"][:2])
     where = " on the command line" if key in overridden else f" in {name}"
@@ -276,7 +223,15 @@ def _explain(error, name: str, overridden: set[str]) -> str:
         return f"{got} there is no such key.{hint}"
     if error["type"] == "model_type":
         return f"{got} expected a section, with keys of its own."
-    text = error["msg"].rpartition("expected ")[2].removeprefix("Input should be ").removesuffix(".")
-    text = f"a value {text}" if text.startswith(("greater", "less")) else text
-    allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "").split(", ")
-    return f"{got} expected {text}.{_hint(str(error['input']), allowed)}"
+    expected = _expected(error)
+    hint = _hint(str(error["input"]), re.findall("'(.+?)'", expected))
+    return f"{got} expected {expected}.{hint}"
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    """What the value should have been; an error of ours ends in that."""
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        return str(context["error"]).rpartition("expected ")[2].removesuffix(".")
+    known = EXPECTED.get(error["type"])
+    return known.format(**context) if known else error["msg"]

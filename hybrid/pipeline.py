@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hybrid.classifiers import CLASSIFIERS
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.kinds import KINDS
 
 
-def build_pipeline(classifier="svm", **featurizer):
+def build_pipeline(classifier: str | BaseEstimator = "svm", **featurizer: Any) -> Pipeline:
     """Return featurizer, scaler and classifier as one Pipeline.
 
     Parameters
     ----------
     classifier : "svm", "logistic" or an estimator, default="svm"
+        A name stands for the first candidate that `hybrid train` tries, with its scaler; an estimator gets
+        standardised features.
     **featurizer
         Parameters of :class:`ResNetFeaturizer`.
 
@@ -32,15 +35,22 @@ def build_pipeline(classifier="svm", **featurizer):
     >>> list(build_pipeline("logistic", backbone="tiny").named_steps)
     ['featurizer', 'scaler', 'classifier']
     """
+    return Pipeline([("featurizer", ResNetFeaturizer(**featurizer)), *tail(classifier)])
+
+
+def tail(classifier: str | BaseEstimator) -> list[tuple[str, Any]]:
+    """Return the steps behind the featurizer."""
+    known = [name for name, kind in KINDS.items() if not kind.takes_images]
+    expected = f"expected {', '.join(map(repr, known))} or an estimator."
     if isinstance(classifier, str):
-        if classifier not in CLASSIFIERS:
-            near = difflib.get_close_matches(classifier, CLASSIFIERS, 1)
+        if classifier not in known:
+            near = difflib.get_close_matches(classifier, known, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"Got classifier={classifier!r}, but expected 'svm', 'logistic' or an estimator.{hint}"
-            )
-        classifier = CLASSIFIERS[classifier]()
-    elif not isinstance(classifier, BaseEstimator) and not hasattr(classifier, "fit"):
-        raise TypeError(f"Got classifier={classifier!r}, but expected 'svm', 'logistic' or an estimator.")
-    steps = ResNetFeaturizer(**featurizer), StandardScaler(), classifier
-    return Pipeline(list(zip(("featurizer", "scaler", "classifier"), steps, strict=True)))
+            raise ValueError(f"Got classifier={classifier!r}, but {expected}{hint}")
+        return KINDS[classifier].steps(KINDS[classifier].default())
+    if isinstance(classifier, type):
+        name = classifier.__name__
+        raise TypeError(f"Got the class classifier={name}, but {expected} Pass an instance: {name}().")
+    if not isinstance(classifier, BaseEstimator) and not hasattr(classifier, "fit"):
+        raise TypeError(f"Got classifier={classifier!r}, but {expected}")
+    return [("scaler", StandardScaler()), ("classifier", classifier)]

@@ -11,7 +11,7 @@ from PIL import Image
 from hybrid import load_folder
 from hybrid.datasets.tables import load_table
 from hybrid.experiment.check import check
-from tests.test_experiment import COLOURS, LABELS, coloured, picture
+from tests.test_train import COLOURS, LABELS, coloured, picture
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hybrid import FeatureStore
 from hybrid.experiment.compare import compare
 from hybrid.experiment.plan import plan
-from tests.test_experiment import QUICK, coloured, quick
+from tests.test_train import QUICK, coloured, quick
 
 
 @pytest.fixture(scope="module")

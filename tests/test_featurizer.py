@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hybrid import ResNetFeaturizer
+from hybrid import FeatureStore, ResNetFeaturizer, network
 from hybrid.images.pixels import ImageError
 
 
@@ -220,7 +220,7 @@ def test_bad_images_become_rows_of_nan_with_a_warning(images, tmp_path):
 
 
 def test_bad_images_alone_still_have_rows(tmp_path):
-    with pytest.warns(RuntimeWarning, match="1 rows? "):
+    with pytest.warns(RuntimeWarning, match="1 row is NaN"):
         assert tiny(on_error="nan").fit_transform([str(tmp_path / "absent.png")]).shape == (1, 64)
 
 
@@ -268,3 +268,37 @@ def test_a_warning_under_nan_no_longer_advises_nan():
     ) as caught:
         ResNetFeaturizer("tiny", store=None, on_error="nan").fit_transform(["absent.jpg"])
     assert "on_error" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("wrong", [11, 13])
+def test_labels_of_another_length_were_noticed_after_all_passes(images, tmp_path, wrong):
+    model = make_pipeline(tiny(store=tmp_path), LogisticRegression())
+    with pytest.raises(ValueError, match=f"Got 12 images and {wrong} labels"):
+        model.fit(images, np.arange(wrong) % 2)
+    assert FeatureStore(tmp_path).stats()["passes"] == 0
+
+
+class Narrow(ResNetFeaturizer):
+    def __init__(self, layers="last", store=None):
+        self.layers = layers
+        self.store = store
+
+
+def test_a_subclass_with_fewer_parameters_broke_with_a_key_error(images, monkeypatch):
+    monkeypatch.setattr(Narrow, "backbone", "tiny", raising=False)
+    narrow = clone(Narrow()).set_params(layers="stage2")
+    assert np.array_equal(narrow.fit_transform(images), tiny(layers="stage2").fit_transform(images))
+    assert len(narrow.get_feature_names_out()) == narrow.n_features_out_ == 48
+
+
+def test_a_picture_of_the_networks_size_was_enlarged_and_cropped():
+    keras = pytest.importorskip("keras")
+    X224 = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    for seed, name in enumerate(["resnet50", "mobilenet_v2"]):
+        params = {"backbone": name, "weights": None, "seed": seed}
+        module = getattr(keras.applications, name)
+        frozen = network(**params, pooling=None)
+        inner = next(layer for layer in frozen.layers if isinstance(layer, keras.Model))
+        expected = inner.predict(module.preprocess_input(X224.astype(np.float32)), verbose=0).mean((1, 2))
+        got = ResNetFeaturizer(**params, precision="float32", store=None).fit_transform(X224)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from hybrid import FeatureStore, FineTunedClassifier, ResNetFeaturizer, load_sample, prefetch
 from hybrid.bundle.loading import load
 from hybrid.bundle.saving import save
+from hybrid.engines import opened
 from hybrid.finetune.augment import augment
 from hybrid.finetune.course import Plan, Task
 from hybrid.finetune.head import Learner, draw_head, standardise, train_head
@@ -245,6 +246,15 @@ def test_a_wrong_parameter_says_what_is_right(sample, params, message):
         tiny(**params).fit(*sample)
 
 
+def test_a_subclass_with_a_narrower_init_misses_no_epochs(sample):
+    class Short(FineTunedClassifier):
+        def __init__(self, hidden=(8,)):
+            super().__init__("tiny", hidden=hidden, epochs=2)
+
+    model = GridSearchCV(Short(), {"hidden": [(), (4,)]}, cv=2).fit(*sample)
+    assert len(model.best_estimator_.history_["loss"]) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -326,6 +336,18 @@ def test_a_warm_head_learns_on_the_tuned_network(tuned):
     assert classifier.history_["phase"][-3:] == ["tuning", "head", "head"]
     assert classifier.base_weights_.keys() == tuned.base_weights_.keys()
     assert not np.array_equal(classifier.predict_proba(X), tuned.predict_proba(X))
+
+
+def test_to_predict_a_tuned_network_is_not_built_again(few, monkeypatch):
+    def refuse(network):
+        raise AssertionError("the network was built again")
+
+    classifier = lite(unfreeze=2, tuning_epochs=1, store=None).fit(*few)
+    with monkeypatch.context() as patch:
+        patch.setattr("hybrid.sources.network.headless", refuse)
+        at_once = classifier.predict_proba(few[0])
+    opened._opened.clear()
+    assert np.allclose(classifier.predict_proba(few[0]), at_once, rtol=1e-5)
 
 
 def test_tuning_without_gain_on_the_held_out_part_changes_nothing(few):

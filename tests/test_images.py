@@ -578,10 +578,27 @@ def test_the_canvas_is_rounded_as_torchvision_rounds_it(width, height):
     assert Frame((224, 224)).canvas(width, height) == expected
 
 
-@pytest.mark.parametrize("resize", ["squash", "pad"])
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 def test_a_picture_of_the_right_size_is_left_as_it_is(resize):
     pixels = photo(80, 112)
-    assert (decode(pixels, Frame((80, 112), resize=resize))[0] == pixels).all()
+    views = decode(pixels, Frame((80, 112), resize=resize, views=2))
+    assert (views[0] == pixels).all()
+    assert (views[1] == pixels[:, ::-1]).all()
+
+
+def test_a_turned_picture_of_the_right_size_is_left_as_it_is():
+    exif = Image.Exif()
+    exif[274] = 6
+    content = encode(Image.fromarray(photo(112, 80)), exif=exif, quality=95)
+    upright = np.rot90(np.asarray(Image.open(io.BytesIO(content))), -1)
+    assert (decode(content, Frame((80, 112)))[0] == upright).all()
+
+
+def test_the_corners_of_a_picture_of_the_right_size_come_from_the_scaled_one():
+    pixels, frame = photo(56, 56), Frame((56, 56), views=10)
+    views = decode(pixels, frame)
+    for corner in range(4):
+        assert difference(views[2 * corner + 2], crop_in_two_steps(pixels, frame, corner)).max() <= 1
 
 
 def test_squash_shows_the_whole_picture():

@@ -65,12 +65,22 @@ def load_tensorflow(limit: int):
     return tensorflow
 
 
+# The network that was tuned last, and its Keras model, until somebody reads it.
+_at_hand: dict[Network, object] = {}
+
+
+def keep_at_hand(network: Network, model: object):
+    """Have a network's model read as it is, the first time, instead of built again."""
+    _at_hand.clear()
+    _at_hand[network] = model
+
+
 def trace(network: Network, layers: Sequence[str], read: Callable, batch: int | None, limit: int):
     """Return the function from `batch` uint8 images to what `read` makes of the layers' maps."""
     tensorflow = load_tensorflow(limit)
     import keras
 
-    model = headless(network)
+    model = _at_hand.pop(network, None) or headless(network)
     inner = keras.Model(model.inputs, layer_outputs(network.backbone, model, layers))
 
     def outer(pixels):

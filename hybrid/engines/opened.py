@@ -58,9 +58,9 @@ def use_threads(engine: str) -> None:
 def load(
     network: Network, parts: tuple[Part, ...], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
-    """Open an engine of its own, and measure its drift."""
+    """Open an engine of its own, and measure its drift; a tuned network is not opened twice for that."""
     found = kind(engine).load(network, parts, precision, threads(), calibration)
-    if precision != "float32":
+    if precision != "float32" and not network.weights.changes:
         exact = partial(load, network, parts, engine, "float32")
         found.drift = measure(network, parts, found, exact, calibration_digest(calibration))
     return found

@@ -99,14 +99,28 @@ def pool(maps, layer, pooling):
     axes = pooled_axes(layer, len(maps.partial_shape), pooling)
     if not axes:
         return maps
+    if pooling != "flatten":
+        maps, axes = unturned(maps, axes)
     if pooling == "avg":
         return ops.reduce_mean(maps, np.array(axes)).output(0)
     if pooling == "max":
         return ops.reduce_max(maps, np.array(axes)).output(0)
     if pooling == "gem":
-        cubes = ops.power(ops.maximum(maps, np.float32(1e-6)), np.float32(3))
+        large = ops.maximum(maps, np.float32(1e-6))
+        cubes = ops.multiply(ops.multiply(large, large), large)
         return ops.power(ops.reduce_mean(cubes, np.array(axes)), np.float32(1 / 3)).output(0)
     return ops.reshape(maps, np.array([1, -1]), special_zero=False).output(0)
+
+
+def unturned(maps, axes: tuple[int, ...]) -> tuple:
+    """Read maps before they are transposed: OpenVINO leaves that out for one pooling, not for several."""
+    node = maps.get_node()
+    if node.get_type_name() != "Transpose" or node.input_value(1).get_node().get_type_name() != "Constant":
+        return maps, axes
+    order = node.input_value(1).get_node().get_data()
+    # What is left after pooling must lie in the same order.
+    left = [int(place) for i, place in enumerate(order) if i not in axes]
+    return (node.input_value(0), tuple(int(order[i]) for i in axes)) if left == sorted(left) else (maps, axes)
 
 
 class OpenVINOEngine:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from hybrid.experiment.selection import parallel
+from hybrid.experiment.selection import Fold, parallel
 from hybrid.statistics.scores import summary
 
 # An SVC on pixels grows with the square of the images, and says no more.
 MOST_IMAGES = 5000
 
 
-def baselines(y, pixels, folds) -> dict[str, dict]:
+def baselines(y: np.ndarray, pixels: np.ndarray, folds: list[Fold]) -> dict[str, dict]:
     """Score the majority, and an SVC on raw pixels where there are no more than 5000 images.
 
     Parameters
@@ -40,10 +40,12 @@ def baselines(y, pixels, folds) -> dict[str, dict]:
     return found
 
 
-def scored(model, X, y, folds, classes) -> dict:
+def scored(
+    model: BaseEstimator, X: np.ndarray, y: np.ndarray, folds: list[Fold], classes: np.ndarray
+) -> dict:
     """Fit a model in every fold and score its predictions."""
 
-    def run(train, test):
+    def run(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         return clone(model).fit(X[train], y[train]).predict(X[test])
 
     return summary(y, None, parallel(run, folds), folds, classes)

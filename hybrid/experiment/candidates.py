@@ -1,70 +1,67 @@
-"""A config in, the candidates that it searches out; each can be fitted on a feature matrix."""
+"""A config in, the candidates that it searches out; each can be fitted on its features, or on images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sklearn
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
+from hybrid.featurizer import ResNetFeaturizer
+from hybrid.kinds import AUTO, KINDS, Kind, calibrated
 from hybrid.sources.catalogue import find
 
-# The setting of a model that takes the images themselves.
-IMAGES = (), ()
-SCALERS = {"standard": StandardScaler, "l2": Normalizer, "none": lambda: "passthrough"}
-CALIBRATION_FOLDS = 5
-# A temperature leaves the SVC's choices as they are; a sigmoid a class, all there was before 1.8, favours
-# the frequent ones.
-CALIBRATION = "temperature" if tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8) else "sigmoid"
+if TYPE_CHECKING:
+    from hybrid.config import Config
+
+# Layers and poolings that are concatenated.
+Setting = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One setting of everything that is searched."""
 
-    layers: tuple[str, ...]
-    pooling: tuple[str, ...]
-    kind: str
-    params: tuple[tuple[str, object], ...]
+    name: str  # of its kind
+    setting: Setting | None  # what features it takes; None: the images themselves
+    searched: dict[str, Any]
+    fixed: dict[str, Any]
 
     @property
-    def setting(self):
-        """What tells its features apart."""
-        return self.layers, self.pooling
+    def kind(self) -> Kind:
+        return KINDS[self.name]
 
-    def to_dict(self) -> dict:
-        features = {"layers": list(self.layers), "pooling": list(self.pooling)}
-        return {"model": self.kind} | dict(self.params) | (features if self.setting != IMAGES else {})
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.fixed | self.searched
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is printed of it."""
+        features = dict(zip(("layers", "pooling"), map(list, self.setting or ()), strict=False))
+        return {"model": self.name} | self.searched | features
 
 
-def read_candidates(config) -> list[Candidate]:
+def read_candidates(config: Config, store: Any = "auto") -> list[Candidate]:
     """List what a config searches; where two do equally well, the earlier one is chosen.
 
     Examples
     --------
     >>> from hybrid.config import read_config
     >>> config = read_config({"model": {"kind": "logistic"}, "features": {"layers": "last"}})
-    >>> [dict(candidate.params) for candidate in read_candidates(config)]
-    [{'C': 0.1}, {'C': 0.01}, {'C': 1.0}]
+    >>> [candidate.searched["C"] for candidate in read_candidates(config)]
+    [0.1, 0.01, 1.0]
     """
-    if config.model.kind == "finetune":
-        return [Candidate(*IMAGES, "finetune", ())]
-    kinds = ("logistic", "svm") if config.model.kind == "auto" else (config.model.kind,)
-    grids = {
-        "logistic": {"C": config.logistic.C},
-        "svm": {"C": config.svm.C, "gamma": config.svm.gamma, "kernel": config.svm.kernel},
-    }
+    names = AUTO if config.model.kind == "auto" else (config.model.kind,)
+    settings = [*product(layers_of(config), config.features.pooling), None]
     found = [
-        Candidate(layers, pooling, kind, tuple(zip(grids[kind], values, strict=True)))
-        for layers, pooling, kind in product(layers_of(config), config.features.pooling, kinds)
-        for values in product(*grids[kind].values())
+        Candidate(name, setting, dict(zip(KINDS[name].searched, values, strict=True)), fixed)
+        for setting, name in product(settings, names)
+        if (setting is None) == KINDS[name].takes_images
+        for fixed in [fixed_params(name, config, store)]
+        for values in product(*(getattr(getattr(config, name), key) for key in KINDS[name].searched))
     ]
     fits = len(found) * inner_folds(config)
     if len(found) > 1 and fits > config.search.max_fits:
@@ -75,7 +72,28 @@ def read_candidates(config) -> list[Candidate]:
     return found
 
 
-def layers_of(config) -> list[tuple[str, ...]]:
+def fixed_params(name: str, config: Config, store: Any) -> dict[str, Any]:
+    """Return the parameters of a kind's classifier that are not searched."""
+    kind = KINDS[name]
+    params = getattr(config, name).model_dump(exclude=set(kind.searched))
+    if kind.takes_images:
+        params |= reader_params(config, store) | {"random_state": config.seed}
+    return params
+
+
+def reader_params(config: Config, store: Any) -> dict[str, Any]:
+    """Return the parameters of whatever reads images, but layers and poolings."""
+    seed = config.seed if config.features.weights is None else None
+    return config.features.model_dump(exclude={"layers", "pooling"}) | {"store": store, "seed": seed}
+
+
+def featurizer(config: Config, setting: Setting, store: Any = "auto") -> ResNetFeaturizer:
+    """Return the featurizer of a config with the layers and poolings of one setting."""
+    layers, pooling = (names[0] if len(names) == 1 else list(names) for names in setting)
+    return ResNetFeaturizer(layers=layers, pooling=pooling, **reader_params(config, store))
+
+
+def layers_of(config: Config) -> list[tuple[str, ...]]:
     """The layers that are searched; "auto" stands for the last, the stage before it, and both."""
     layers = config.features.layers
     if ("auto",) in layers:
@@ -85,63 +103,42 @@ def layers_of(config) -> list[tuple[str, ...]]:
     return list(layers)
 
 
-def inner_folds(config) -> int:
+def inner_folds(config: Config) -> int:
     return 1 if config.search.validation == "split" else config.search.folds
 
 
-def scaler(candidate: Candidate, config):
-    return SCALERS[getattr(config, candidate.kind).scaler]()
+def fit(
+    candidate: Candidate,
+    config: Config,
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    probabilities: bool = True,
+) -> Pipeline:
+    """Fit a candidate's scaler and classifier, with probabilities or without."""
+    pipeline = Pipeline(candidate.kind.steps(candidate.params))
+    if probabilities and candidate.kind.needs_calibration:
+        X, y, sample_weight = with_pairs(X, y, sample_weight)
+        pipeline.set_params(classifier=calibrated(pipeline["classifier"], y))
+    weights = weighting(y, sample_weight, config)
+    return pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
 
 
-def classifier(candidate: Candidate, config, **changes):
-    """Return the candidate's classifier, without probabilities where it has none of its own."""
-    params = dict(candidate.params) | changes
-    if candidate.kind == "svm":
-        return SVC(**params)
-    return LogisticRegression(**params, max_iter=config.logistic.max_iter)
+def weighting(y: np.ndarray, sample_weight: np.ndarray | None, config: Config) -> dict[str, np.ndarray]:
+    """Return what `fit` is told of weights, so that all classes weigh the same where the config wants it."""
+    if config.model.class_weight == "balanced":
+        balance = compute_sample_weight("balanced", y)
+        sample_weight = balance if sample_weight is None else balance * sample_weight
+    return {} if sample_weight is None else {"sample_weight": sample_weight}
 
 
-def fit(candidate: Candidate, config, X, y, weights=None, probabilities=True) -> Pipeline:
-    """Fit scaler and classifier on a matrix; an SVC is calibrated for its probabilities."""
-    if candidate.setting == IMAGES:
-        return Pipeline([("classifier", finetuned(config, X.store))]).fit(
-            X, y, classifier__sample_weight=balanced(y, weights, config)
-        )
-    model = classifier(candidate, config)
-    if candidate.kind == "svm" and probabilities:
-        X, y, weights = with_pairs(X, y, weights)
-        cv = int(min(CALIBRATION_FOLDS, np.unique(y, return_counts=True)[1].min()))
-        model = CalibratedClassifierCV(model, method=CALIBRATION, cv=cv, ensemble=False)
-    pipeline = Pipeline([("scaler", scaler(candidate, config)), ("classifier", model)])
-    return pipeline.fit(X, y, classifier__sample_weight=balanced(y, weights, config))
-
-
-def finetuned(config, store):
-    """Return the classifier that takes images."""
-    from hybrid.finetune.classifier import FineTunedClassifier
-
-    features = config.features.model_dump(exclude={"layers", "pooling"})
-    seed = config.seed if config.features.weights is None else None
-    return FineTunedClassifier(
-        **features, **config.finetune.model_dump(), store=store, seed=seed, random_state=config.seed
-    )
-
-
-def balanced(y, weights, config):
-    """Return the images' weights, so that all classes weigh the same where the config wants it."""
-    if config.model.class_weight == "none":
-        return weights
-    balance = compute_sample_weight("balanced", y)
-    return balance if weights is None else balance * weights
-
-
-def with_pairs(X, y, weights):
+def with_pairs(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple:
     """Split an image that is alone in its class into two of half the weight: calibration needs two."""
     classes, counts = np.unique(y, return_counts=True)
     lonely = np.flatnonzero(np.isin(y, classes[counts == 1]))
     if not len(lonely):
-        return X, y, weights
-    weights = np.ones(len(y)) if weights is None else weights.copy()
+        return X, y, sample_weight
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight.copy()
     weights[lonely] /= 2
     rows = np.r_[np.arange(len(y)), lonely]
     return X[rows], y[rows], weights[rows]

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment.candidates import read_candidates
+from hybrid.experiment.candidates import featurizer, read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.findings import Findings
-from hybrid.experiment.prepare import LIKENESS, featurizer, split
+from hybrid.experiment.prepare import LIKENESS, outer_folds
 from hybrid.features.passes import compute
 from hybrid.images.decoding import opened
 from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
+
+if TYPE_CHECKING:
+    from hybrid.config import Config
+    from hybrid.datasets.labelled import Labelled
+    from hybrid.experiment.prepare import Table
 
 FEW = 10
 # A picture of a quarter, or of four times, the usual number of pixels.
@@ -33,7 +39,14 @@ USUAL = 0.1
 DOUBT = 10.0
 
 
-def check(frame, *, store="auto", backbone="efficientnet_lite0", threshold=None, verbose=0) -> Findings:
+def check(
+    frame: Table,
+    *,
+    store: Any = "auto",
+    backbone: str = "efficientnet_lite0",
+    threshold: float | None = None,
+    verbose: int = 0,
+) -> Findings:
     """Look for what makes a model, or its scores, worse than they seem.
 
     Parameters
@@ -47,10 +60,6 @@ def check(frame, *, store="auto", backbone="efficientnet_lite0", threshold=None,
         The cosine from which two images are near duplicates: `cv.threshold` of a config.
     verbose : int, default=0
 
-    Returns
-    -------
-    Findings
-
     Examples
     --------
     >>> from hybrid import load_sample
@@ -63,7 +72,7 @@ def check(frame, *, store="auto", backbone="efficientnet_lite0", threshold=None,
     model = {"model": {"kind": "logistic"}, "logistic": {"C": 0.01}}
     config = read_config(settings | model | ({"cv": {"threshold": threshold}} if threshold else {}))
     data = read_labelled(frame)
-    found = compute(data.images, [featurizer(config, LIKENESS, store)], verbose)
+    found = compute(data.images, [featurizer(config, LIKENESS, store).get_params(deep=False)], verbose)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     readable, X = data.take(good), found.features[0][good]
     exact, near = copies(readable, X, [found.digests[row] for row in good], config.cv.threshold)
@@ -81,7 +90,9 @@ def check(frame, *, store="auto", backbone="efficientnet_lite0", threshold=None,
     )
 
 
-def copies(data, X, digests, threshold) -> tuple[np.ndarray, np.ndarray]:
+def copies(
+    data: Labelled, X: np.ndarray, digests: list[bytes | None], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Group images of the same content, and near duplicates."""
     if not len(data):
         return np.zeros(0, int), np.zeros(0, int)
@@ -89,7 +100,7 @@ def copies(data, X, digests, threshold) -> tuple[np.ndarray, np.ndarray]:
     return exact, near_duplicates(X, read_pixels(data.images), digests, threshold)
 
 
-def odd_sizes(images) -> list[tuple]:
+def odd_sizes(images: list) -> list[tuple]:
     """Find images far smaller, larger or longer than the others: (row, width, height, what)."""
     with ThreadPoolExecutor(cpu_count()) as pool:
         sizes = np.array(list(pool.map(size, images)), float).reshape(-1, 2)
@@ -111,7 +122,7 @@ def odd_sizes(images) -> list[tuple]:
     return [finding for finding in found if counts[finding[-1]] <= max(1, USUAL * len(sizes))]
 
 
-def size(item) -> tuple[int, int]:
+def size(item: Any) -> tuple[int, int]:
     """Return an image's width and height, off its header."""
     raw = read(item)
     if isinstance(raw, np.ndarray):
@@ -119,14 +130,14 @@ def size(item) -> tuple[int, int]:
     return opened(raw).size if isinstance(raw, bytes) else raw.size
 
 
-def doubtful(data, X, config) -> list[tuple]:
+def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:
     """Find labels that a model of the other images contradicts: (row, other label, its probability)."""
     pairs = {(label, group) for label, group in zip(data.y.tolist(), data.groups.tolist(), strict=True)}
     counts = Counter(label for label, _ in pairs)
     rows = np.flatnonzero([counts[label] > 1 for label in data.y.tolist()])
     if len(np.unique(data.y[rows])) < 2:
         return []
-    folds, _ = split(data, rows, config)
+    folds, _ = outer_folds(data, rows, config)
     (candidate,) = read_candidates(config)
     scored = cross_validate(data, {candidate.setting: X}, [candidate], folds, config)
     rows, probabilities = scored.out_of_fold()

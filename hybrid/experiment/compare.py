@@ -8,16 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybrid.config import read_config
+from hybrid.config import Config, read_config
 from hybrid.experiment.baselines import baselines
 from hybrid.experiment.candidates import read_candidates
 from hybrid.experiment.crossval import CrossValidation, cross_validate
 from hybrid.experiment.outcome import jsonable
-from hybrid.experiment.prepare import prepare, split
+from hybrid.experiment.prepare import Prepared, outer_folds, prepare
+from hybrid.experiment.selection import Fold
 from hybrid.statistics.intervals import corrected_ttest, holm
+
+if TYPE_CHECKING:
+    from hybrid.experiment.prepare import Table
 
 SHARED = ("seed", "data", "cv")
 
@@ -46,7 +51,9 @@ class Comparison:
         return jsonable({name: getattr(self, name) for name in names})
 
 
-def compare(frame, configs, *, score="accuracy", store="auto", verbose=0) -> Comparison:
+def compare(
+    frame: Table, configs: list | dict, *, score: str = "accuracy", store: Any = "auto", verbose: int = 0
+) -> Comparison:
     """Cross-validate several configs on the same folds, and test their differences.
 
     Parameters
@@ -76,30 +83,16 @@ def compare(frame, configs, *, score="accuracy", store="auto", verbose=0) -> Com
     ['supple', 'stiff', 'majority', 'raw_pixels']
     """
     configs = named(configs)
-    names, records = list(configs), list(configs.values())
-    ready = prepare(frame, records, store, verbose)
-    folds, notes = split(ready.data, ready.train, records[0])
-    validations = {}
-    for name, config, matrices in zip(names, records, ready.matrices, strict=True):
-        candidates = read_candidates(config)
-        validations[name] = cross_validate(
-            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose
-        )
-    known = next(iter(validations.values())).scores()
-    if score not in known:
-        raise ValueError(f"Got score={score!r}, but expected one of {', '.join(map(repr, known))}.")
-    models = []
-    for (name, one), config in zip(validations.items(), records, strict=True):
-        best = one.best.to_dict() | {"backbone": config.features.backbone}
-        models.append({"name": name, "scores": one.scores(), "best": best})
-    # The least log loss and calibration error are the best.
-    sign = 1 if score in ("log_loss", "calibration_error") else -1
-    models.sort(key=lambda model: sign * model["scores"][score]["mean"])
+    first = next(iter(configs.values()))
+    ready = prepare(frame, list(configs.values()), store, verbose)
+    folds, notes = outer_folds(ready.data, ready.train, first)
+    validations = validate_all(configs, ready, folds, store, verbose)
+    models = ranked(configs, validations, score)
     by_fold = {model["name"]: validations[model["name"]].fold_scores()[score] for model in models}
     return Comparison(
         models=tuple(models),
         tests=tuple(paired_tests(by_fold, folds)),
-        baselines=baselines(ready.data.y, ready.pixels, folds) if records[0].cv.baselines else {},
+        baselines=baselines(ready.data.y, ready.pixels, folds) if first.cv.baselines else {},
         score=score,
         folds=len(folds),
         passes=ready.passes,
@@ -108,7 +101,40 @@ def compare(frame, configs, *, score="accuracy", store="auto", verbose=0) -> Com
     )
 
 
-def named(configs) -> dict:
+def validate_all(
+    configs: dict[str, Config], ready: Prepared, folds: list[Fold], store: Any, verbose: int
+) -> dict[str, CrossValidation]:
+    """Cross-validate every config on the same folds."""
+    found = {}
+    for (name, config), matrices in zip(configs.items(), ready.matrices, strict=True):
+        candidates = read_candidates(config, store)
+        found[name] = cross_validate(
+            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose
+        )
+    return found
+
+
+def ranked(
+    configs: dict[str, Config], validations: dict[str, CrossValidation], score: str
+) -> list[dict[str, Any]]:
+    """Return name, scores and best parameters of every model, the best one first."""
+    models = [
+        {
+            "name": name,
+            "scores": one.scores(),
+            "best": one.best.to_dict() | {"backbone": configs[name].features.backbone},
+        }
+        for name, one in validations.items()
+    ]
+    known = models[0]["scores"]
+    if score not in known:
+        raise ValueError(f"Got score={score!r}, but expected one of {', '.join(map(repr, known))}.")
+    # The least log loss and calibration error are the best.
+    sign = 1 if score in ("log_loss", "calibration_error") else -1
+    return sorted(models, key=lambda model: sign * model["scores"][score]["mean"])
+
+
+def named(configs: Any) -> dict[str, Config]:
     """Return configs by name: a file's own, or a number."""
     if not isinstance(configs, Mapping):
         configs = [configs] if isinstance(configs, str | os.PathLike) else list(configs)
@@ -124,7 +150,7 @@ def named(configs) -> dict:
     return {str(name): read_config(config) for name, config in configs.items()}
 
 
-def differing(configs) -> list[str]:
+def differing(configs: dict[str, Config]) -> list[str]:
     """Say where a config's own seed, data or cv is overruled."""
     (first, leading), *others = configs.items()
     notes = []
@@ -135,7 +161,7 @@ def differing(configs) -> list[str]:
     return notes
 
 
-def paired_tests(scores: dict[str, np.ndarray], folds) -> list[dict]:
+def paired_tests(scores: dict[str, np.ndarray], folds: list[Fold]) -> list[dict[str, Any]]:
     """Test every pair of models on their scores, fold by fold."""
     n_train, n_test = (float(np.mean([len(fold[i]) for fold in folds])) for i in (0, 1))
     pairs = list(combinations(scores, 2))

@@ -6,6 +6,7 @@ thumbnail does not. So two images are one photograph if their features, thumbnai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,7 +24,7 @@ FRAME = Frame((SIDE, SIDE), "squash", interpolation="bilinear")
 THUMBNAILS = 0.98
 
 
-def read_pixels(images, value_range=None) -> np.ndarray:
+def read_pixels(images: Sequence, value_range: tuple[float, float] | None = None) -> np.ndarray:
     """Return each image squashed to 32 x 32, uint8 (n, 32, 32, 3).
 
     Examples
@@ -35,7 +36,9 @@ def read_pixels(images, value_range=None) -> np.ndarray:
         return np.concatenate(list(pool.map(lambda item: decode(read(item), FRAME, value_range), images)))
 
 
-def near_duplicates(features, pixels, digests, threshold) -> np.ndarray:
+def near_duplicates(
+    features: np.ndarray, pixels: np.ndarray, digests: Sequence[bytes | None], threshold: float
+) -> np.ndarray:
     """Group the images that are one photograph.
 
     Parameters

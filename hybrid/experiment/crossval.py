@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from joblib import cpu_count
 
-from hybrid.experiment.candidates import IMAGES, Candidate, fit
-from hybrid.experiment.selection import parallel, search
+from hybrid.experiment.candidates import Candidate, Setting, fit
+from hybrid.experiment.selection import Fold, at_once, parallel, search
 from hybrid.statistics.scores import score_folds, summary
+
+if TYPE_CHECKING:
+    from hybrid.config import Config
+    from hybrid.datasets.labelled import Labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +22,7 @@ class CrossValidation:
 
     y: np.ndarray  # of all rows that the folds' numbers mean
     classes: np.ndarray
-    folds: list[tuple[np.ndarray, np.ndarray]]
+    folds: list[Fold]
     predictions: list[np.ndarray]
     probabilities: list[np.ndarray] | None
     chosen: list[Candidate]  # in each fold
@@ -41,34 +45,25 @@ class CrossValidation:
 
 
 def cross_validate(
-    data, matrices, candidates, folds, config, rows=None, probabilities=True, verbose=0
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidates: list[Candidate],
+    folds: list[Fold],
+    config: Config,
+    rows: np.ndarray | None = None,
+    probabilities: bool = True,
+    verbose: int = 0,
 ) -> CrossValidation:
     """Search inside every training part, fit the best candidate on it, and predict the test part.
 
-    Parameters
-    ----------
-    data : Labelled
-    matrices : dict of setting to matrix
-    candidates : list of Candidate
-        Where there is one, nothing is searched.
-    folds : list of (train, test)
-    config : Config
-    rows : array of int, optional
-        All rows, to search once more for the final model.
-    probabilities : bool, default=True
-    verbose : int, default=0
-        1 shows progress bars.
-
-    Returns
-    -------
-    CrossValidation
+    Where there is one candidate, nothing is searched. `rows` are those to search once more for the final model.
     """
     classes = np.unique(np.concatenate([data.y[part] for fold in folds for part in fold]))
     parts = [train for train, _ in folds] + ([] if rows is None else [rows])
     chosen, searched = search(data, matrices, candidates, parts, config, verbose)
     chosen = [candidates[i] for i in chosen]
 
-    def run(candidate, train, test):
+    def run(candidate: Candidate, train: np.ndarray, test: np.ndarray) -> tuple:
         weights = None if data.weights is None else data.weights[train]
         X = matrices[candidate.setting]
         model = fit(candidate, config, X[train], data.y[train], weights, probabilities)
@@ -80,8 +75,7 @@ def cross_validate(
         return model.predict(X[test]), columns
 
     tasks = [(candidate, *fold) for candidate, fold in zip(chosen, folds, strict=False)]
-    alone = any(candidate.setting == IMAGES for candidate in candidates)
-    results = parallel(run, tasks, verbose and "scores", 1 if alone else cpu_count())
+    results = parallel(run, tasks, "scores" if verbose else "", at_once(chosen))
     return CrossValidation(
         y=data.y,
         classes=classes,

@@ -6,6 +6,7 @@ import csv
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,87 +46,62 @@ class Findings:
         """Return what was found, a line each; of much, the first few and a count."""
         n, y = len(self.data), self.data.y
         found = [
-            (
-                self.unreadable,
-                "image of {n} cannot be read",
-                "images of {n} cannot be read",
-                self.show_unreadable,
-            ),
-            (self.exact, "group of identical images", "groups of identical images", self.show_group),
-            (self.near, "group of near duplicates", "groups of near duplicates", self.show_group),
-            (self.across, "of them has several labels", "of them have several labels", self.show_labels),
-            (
-                list(self.few.items()),
-                "class has few images",
-                "classes have few images",
-                "{0[0]!r} {0[1]}".format,
-            ),
-            (self.sizes, "image has an unusual size", "images have an unusual size", self.show_size),
-            (self.doubtful, "label may be mixed up", "labels may be mixed up", self.show_doubt),
+            (self.unreadable, "image{s} of {n} cannot be read", self.show_unreadable),
+            (self.exact, "group{s} of identical images", self.show_group),
+            (self.near, "group{s} of near duplicates", self.show_group),
+            (self.across, "of them {have} several labels", self.show_labels),
+            (list(self.few.items()), "class{es} {have} few images", "{0[0]!r} {0[1]}".format),
+            (self.sizes, "image{s} {have} an unusual size", self.show_size),
+            (self.doubtful, "label{s} may be mixed up", self.show_doubt),
         ]
+        singular, plural = {"s": "", "es": "", "have": "has"}, {"s": "s", "es": "es", "have": "have"}
         lines = []
-        for items, one, many, show in found:
+        for items, text, show in found:
             if len(items) == 1:
-                lines.append(f"1 {one.format(n=n)}: {show(items[0])}.")
+                lines.append(f"1 {text.format(n=n, **singular)}: {show(items[0])}.")
             elif items:
-                lines += [
-                    f"{len(items)} {many.format(n=n)}:",
-                    *(f"  {show(item)}" for item in items[:LISTED]),
-                ]
+                lines.append(f"{len(items)} {text.format(n=n, **plural)}:")
+                lines += [f"  {show(item)}" for item in items[:LISTED]]
                 lines += [f"  and {len(items) - LISTED} more"] * (len(items) > LISTED)
         return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
 
-    def show_row(self, row) -> str:
+    def show_row(self, row: int) -> str:
         item = self.data.images[row]
         return name(item) if isinstance(item, str | os.PathLike) else f"row {row}"
 
-    def show_unreadable(self, failure) -> str:
+    def show_unreadable(self, failure: tuple[int, object, str]) -> str:
         row, _, reason = failure
         return f"{self.show_row(row)} ({reason})"
 
-    def show_group(self, rows) -> str:
+    def show_group(self, rows: np.ndarray) -> str:
         return some([self.show_row(row) for row in rows.tolist()], " = ")
 
-    def show_labels(self, rows) -> str:
+    def show_labels(self, rows: np.ndarray) -> str:
         return some(
             [f"{self.show_row(row)} is {self.data.y[row].item()!r}" for row in rows.tolist()], " and "
         )
 
-    def show_size(self, finding) -> str:
+    def show_size(self, finding: tuple[int, int, int, str]) -> str:
         row, width, height, what = finding
         return f"{self.show_row(row)} {width} x {height} ({what})"
 
-    def show_doubt(self, finding) -> str:
+    def show_doubt(self, finding: tuple[int, object, float]) -> str:
         row, other, probability = finding
         label = self.data.y[row].item()
         return f"{self.show_row(row)} is {label!r}, looks like {other!r} ({probability:.2f})"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return what `hybrid check --json` prints."""
-        rows = lambda groups: [list(map(int, group)) for group in groups]  # noqa: E731
-        y = self.data.y
+        y, few, sizes = self.data.y, self.few, ("row", "width", "height", "what")
+        doubts = [(row, self.show_row(row), y[row], *rest) for row, *rest in self.doubtful]
+        columns = "row", "image", "label", "looks_like", "probability"
+        groups = {"identical": self.exact, "near_duplicates": self.near, "across_labels": self.across}
         return jsonable(
-            {
-                "ok": self.ok,
-                "images": len(self.data),
-                "classes": self.classes,
-                "unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable],
-                "identical": rows(self.exact),
-                "near_duplicates": rows(self.near),
-                "across_labels": rows(self.across),
-                "few": self.few,
-                "sizes": [{"row": r, "width": w, "height": h, "what": what} for r, w, h, what in self.sizes],
-                "doubtful": [
-                    {
-                        "row": r,
-                        "image": self.show_row(r),
-                        "label": y[r],
-                        "looks_like": label,
-                        "probability": p,
-                    }
-                    for r, label, p in self.doubtful
-                ],
-            }
+            {"ok": self.ok, "images": len(self.data), "classes": self.classes}
+            | {"unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable]}
+            | {key: [rows.tolist() for rows in found] for key, found in groups.items()}
+            | {"few": few, "sizes": [dict(zip(sizes, one, strict=True)) for one in self.sizes]}
+            | {"doubtful": [dict(zip(columns, one, strict=True)) for one in doubts]}
         )
 
     def removed(self) -> dict[int, str]:
@@ -138,7 +114,7 @@ class Findings:
                 gone |= dict.fromkeys(rows[1:].tolist(), "the same image is listed before")
         return gone
 
-    def fix(self, path) -> dict[int, str]:
+    def fix(self, path: str | os.PathLike) -> dict[int, str]:
         """Write a clean list, which :func:`hybrid.datasets.load_table` reads; images are left as they are.
 
         Parameters
@@ -174,7 +150,7 @@ class Findings:
         return gone
 
 
-def listed(image, folder) -> str:
+def listed(image: str, folder: Path) -> str:
     """Return a path from the list's folder where the image lies below it, or else in full."""
     if URL.match(image):
         return image
@@ -182,7 +158,7 @@ def listed(image, folder) -> str:
     return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
 
 
-def some(shown, joint) -> str:
+def some(shown: list[str], joint: str) -> str:
     """Join the first few and count the others."""
     more = f" and {len(shown) - GROUP} more" if len(shown) > GROUP else ""
     return joint.join(shown[:GROUP]) + more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -48,7 +49,7 @@ class Outcome:
     def seed(self) -> int:
         return self.config.seed
 
-    def extras(self) -> dict:
+    def extras(self) -> dict[str, Any]:
         """Return what prediction sets, neighbours and "none of these" need: see `hybrid.tasks.predict`."""
         rows, probabilities = self.validation.out_of_fold()
         classes = self.validation.classes
@@ -62,14 +63,14 @@ class Outcome:
             found["labels"] = self.labels.tolist()
         return found
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Return what `hybrid train --json` prints; a score that is not defined is None."""
         found = {name: getattr(self, name) for name in PRINTED}
         found["skipped"] = [{"row": row, "image": name(it), "reason": why} for row, it, why in self.skipped]
         return jsonable(found | {"config": self.config.model_dump()})
 
 
-def jsonable(value):
+def jsonable(value: Any) -> Any:
     """Return plain lists, dicts and numbers, with None for NaN."""
     if isinstance(value, dict):
         return {str(key): jsonable(one) for key, one in value.items()}

@@ -6,20 +6,27 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment.candidates import inner_folds, read_candidates
-from hybrid.experiment.prepare import LIKENESS, featurizer
+from hybrid.experiment.candidates import featurizer, inner_folds, read_candidates
+from hybrid.experiment.prepare import LIKENESS
+from hybrid.features.embed import kept
 from hybrid.features.passes import compute
 from hybrid.features.recipe import read_recipe
 from hybrid.images.decoding import digest
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.store.feature_store import open_store
+
+if TYPE_CHECKING:
+    from hybrid.config import ConfigSource
+    from hybrid.experiment.prepare import Table
+    from hybrid.features.recipe import Recipe
 
 # How many images are looked up in the store; of more, the share is estimated.
 LOOKED_UP = 512
@@ -38,7 +45,7 @@ class Plan:
     memory: int  # bytes for features and thumbnails
     disk: int  # bytes that the store will grow by
 
-    def __str__(self):
+    def __str__(self) -> str:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
         about = f", about {duration(self.seconds)}" if self.passes else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
@@ -55,7 +62,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(frame, config=None, *, store="auto") -> Plan:
+def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> Plan:
     """Find out what training will cost.
 
     Two batches of images that are not in the store go through the network and stay there; one is timed.
@@ -81,15 +88,16 @@ def plan(frame, config=None, *, store="auto") -> Plan:
     """
     config = read_config(config)
     images, candidates = read_labelled(frame).images, read_candidates(config)
-    settings = dict.fromkeys([*(candidate.setting for candidate in candidates), LIKENESS])
-    featurizers = [featurizer(config, setting, store) for setting in settings]
-    recipes = [read_recipe(one.get_params(deep=False)) for one in featurizers]
+    settings = dict.fromkeys([*(candidate.setting or LIKENESS for candidate in candidates), LIKENESS])
+    wanted = [featurizer(config, setting, store).get_params(deep=False) for setting in settings]
+    recipes = [read_recipe(params) for params in wanted]
     together = recipes[0].join(recipes[1:])
     sample = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), LOOKED_UP)).astype(int)]
     absent = missing(sample, together, store)
-    run, rate = probe(absent, featurizers, config.features.batch_size)
+    run, rate = probe(absent, wanted, config.features.batch_size)
     # What the probe ran is in the store by now, if there is one.
     passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
+    whole = kept(together, len(images), open_store(store))
     parts = config.cv.folds * config.cv.repeats
     searched = len(candidates) * inner_folds(config) * (parts + 1) if len(candidates) > 1 else 0
     return Plan(
@@ -99,11 +107,11 @@ def plan(frame, config=None, *, store="auto") -> Plan:
         seconds=rate * passes,
         fits=searched + parts + 1,
         memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
-        disk=4 * passes * sum(together.widths()) if store is not None else 0,
+        disk=4 * passes * sum(whole.widths()) if store is not None else 0,
     )
 
 
-def missing(items, recipe, store) -> list:
+def missing(items: list, recipe: Recipe, store: Any) -> list:
     """Return the images whose features are not in the store; what cannot be read is not among them."""
     kept = open_store(store)
     if kept is None:
@@ -120,26 +128,26 @@ def missing(items, recipe, store) -> list:
     return [items[i] for i, there in zip(places, found, strict=True) if not there]
 
 
-def content(item, recipe) -> bytes | None:
+def content(item: Any, recipe: Recipe) -> bytes | None:
     try:
         return digest(read(item), recipe.value_range)
     except ImageError:
         return None
 
 
-def probe(items, featurizers, batch_size) -> tuple[int, float]:
+def probe(items: list, wanted: list[dict], batch_size: int) -> tuple[int, float]:
     """Run two batches; return how many images these were, and the seconds an image of the second one took."""
     rate = 0.0
     first, second = items[:batch_size], items[batch_size : 2 * batch_size]
     for batch in (first, second):
         if batch:
             start = time.perf_counter()
-            compute(batch, featurizers)
+            compute(batch, wanted)
             rate = (time.perf_counter() - start) / len(batch)
     return len(first) + len(second), rate
 
 
-def duration(seconds) -> str:
+def duration(seconds: float) -> str:
     """Name a time in the unit that fits it.
 
     Examples

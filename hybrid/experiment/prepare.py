@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hybrid.datasets.labelled import Labelled, check_classes, read_labelled
-from hybrid.experiment.candidates import IMAGES, read_candidates
+from hybrid.experiment.candidates import Setting, featurizer, read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.features.passes import compute
-from hybrid.featurizer import ResNetFeaturizer
 from hybrid.images.items import name, raise_for
-from hybrid.images.pixels import ImageError
 from hybrid.statistics.duplicates import merge_groups
 from hybrid.statistics.splits import folds
 
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+    from hybrid.config import Config
+    from hybrid.experiment.selection import Fold
+
+    Table = pd.DataFrame | str | os.PathLike
+
+# The features that near duplicates are found by, and that a head of its own reads.
 LIKENESS = ("last",), ("avg",)
 LISTED = 5
 
@@ -29,7 +39,7 @@ class Prepared:
     own_groups: np.ndarray | None  # the table's
     copies: np.ndarray  # groups of near duplicates
     pixels: np.ndarray  # uint8 (n, 32, 32, 3)
-    matrices: tuple[dict, ...]  # for each config: setting -> matrix
+    matrices: tuple[dict[Setting | None, np.ndarray], ...]  # for each config; of None, the images
     train: np.ndarray  # row numbers
     test: np.ndarray  # of the table's own test part
     skipped: tuple[tuple[int, object, str], ...]  # (row in the table, image, reason)
@@ -37,32 +47,7 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def featurizer(config, setting, store="auto") -> ResNetFeaturizer:
-    """Return the featurizer of a config with the layers and poolings of one setting."""
-    layers, pooling = (names[0] if len(names) == 1 else list(names) for names in features_of(setting))
-    params = config.features.model_dump() | {"layers": layers, "pooling": pooling, "store": store}
-    return ResNetFeaturizer(**params, seed=config.seed if config.features.weights is None else None)
-
-
-def features_of(setting):
-    """Return the layers and poolings that a setting reads; a head of its own reads the last layer."""
-    return LIKENESS if setting == IMAGES else setting
-
-
-class Images(list):
-    """Images in place of a matrix of their features, and the store that has these."""
-
-    def __init__(self, items, store):
-        super().__init__(items)
-        self.store = store
-
-    def __getitem__(self, rows):
-        if not isinstance(rows, np.ndarray):
-            return super().__getitem__(rows)
-        return Images([super(Images, self).__getitem__(row) for row in rows], self.store)
-
-
-def prepare(frame, configs, store="auto", verbose=0) -> Prepared:
+def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: int = 0) -> Prepared:
     """Read a table, compute all features that the configs will ask for, and find near duplicates.
 
     Parameters
@@ -72,27 +57,27 @@ def prepare(frame, configs, store="auto", verbose=0) -> Prepared:
         The first one says what becomes of bad images and of duplicates.
     store : "auto", path, FeatureStore or None, default="auto"
     verbose : int, default=0
-
-    Returns
-    -------
-    Prepared
     """
     data = read_labelled(frame)
     check_classes(data.y[~is_test(data)])
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
-    found = compute(data.images, [featurizer(*one, store) for one in [*asked, (first, LIKENESS)]], verbose)
+    readers = [featurizer(config, setting or LIKENESS, store) for config, setting in asked]
+    readers.append(featurizer(first, LIKENESS, store))
+    found = compute(data.images, [reader.get_params(deep=False) for reader in readers], verbose)
     notes = bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)
     check_classes(data.y[~is_test(data)])
-    features = [matrix[good] for matrix in found.features]
-    own_images = Images(data.images, store)
-    filled = [own_images if asked[i][1] == IMAGES else matrix for i, matrix in enumerate(features[:-1])]
-    matrices = iter(filled)
+    images = np.fromiter(data.images, object, len(data))
+    computed = iter(found.features)
+    matrices = [
+        {setting: matrix[good] if setting else images for setting, matrix in zip(own, computed, strict=False)}
+        for own in settings
+    ]
     pixels = read_pixels(data.images, first.features.value_range)
     digests = [found.digests[row] for row in good]
-    copies = near_duplicates(features[-1], pixels, digests, first.cv.threshold)
+    copies = near_duplicates(found.features[-1][good], pixels, digests, first.cv.threshold)
     groups = data.groups
     if first.cv.keep_duplicates_together:
         groups = copies if groups is None else merge_groups(groups, copies)
@@ -102,7 +87,7 @@ def prepare(frame, configs, store="auto", verbose=0) -> Prepared:
         own_groups=data.groups,
         copies=copies,
         pixels=pixels,
-        matrices=tuple(dict(zip(own, matrices, strict=False)) for own in settings),
+        matrices=tuple(matrices),
         train=np.flatnonzero(~test),
         test=np.flatnonzero(test),
         skipped=found.failures,
@@ -111,26 +96,22 @@ def prepare(frame, configs, store="auto", verbose=0) -> Prepared:
     )
 
 
-def is_test(data) -> np.ndarray:
+def is_test(data: Labelled) -> np.ndarray:
     return np.zeros(len(data), bool) if data.split is None else data.split == "test"
 
 
-def bad_images(failures, on_error) -> list[str]:
+def bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:
     """Raise one error that names all bad images, or say which were left out."""
     if not failures:
         return []
     if on_error == "raise":
-        try:
-            raise_for(failures)
-        except ImageError as exc:
-            way_out = "leave such images out: --set data.on_error=skip."
-            raise ImageError(str(exc).replace("pass on_error='nan'.", way_out)) from None
+        raise_for(failures, "leave such images out: --set data.on_error=skip")
     shown = ", ".join(f"{name(item)} ({reason})" for _, item, reason in failures[:LISTED])
     more = f" and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
     return [f"Left out {len(failures)} images that cannot be read: {shown}{more}."]
 
 
-def leaks_into_test(copies, test) -> list[str]:
+def leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
     """Say how many images of the test part are near duplicates of images to train on."""
     known = np.count_nonzero(np.isin(copies[test], copies[~test]))
     if not known:
@@ -138,7 +119,7 @@ def leaks_into_test(copies, test) -> list[str]:
     return [f"{known} of {test.sum()} test images are near duplicates of training images: the test flatters."]
 
 
-def split(data, rows, config) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[str]]:
+def outer_folds(data: Labelled, rows: np.ndarray, config: Config) -> tuple[list[Fold], list[str]]:
     """Split rows into the folds of a config; fewer, with a warning, where no class has enough images."""
     y, groups = data.y[rows], None if data.groups is None else data.groups[rows]
     members = [y, np.arange(len(y)) if groups is None else groups]

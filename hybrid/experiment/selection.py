@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from hybrid.experiment.candidates import balanced, classifier, scaler
+from hybrid.experiment.candidates import Candidate, Setting, weighting
 from hybrid.statistics.scores import score_folds
 from hybrid.statistics.splits import folds
 
+if TYPE_CHECKING:
+    from hybrid.config import Config
+    from hybrid.datasets.labelled import Labelled
+
+# Row numbers to train on and to test on.
+Fold = tuple[np.ndarray, np.ndarray]
 VALIDATION_FOLDS = 5
 
 
-def validation_parts(data, rows, config, seed) -> list[tuple[np.ndarray, np.ndarray]]:
+def validation_parts(data: Labelled, rows: np.ndarray, config: Config) -> list[Fold]:
     """Split a training part for the search: (train, test) row numbers, or nothing where that cannot be."""
     y, groups = data.y[rows], np.arange(len(rows)) if data.groups is None else data.groups[rows]
     if config.search.validation == "split" and data.split is not None:
@@ -34,14 +42,21 @@ def validation_parts(data, rows, config, seed) -> list[tuple[np.ndarray, np.ndar
     n_splits = min(VALIDATION_FOLDS if split else config.search.folds, counts.max())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=UserWarning)
-        parts = folds(y[testable], groups[testable], n_splits, seed=seed)
+        parts = folds(y[testable], groups[testable], n_splits, seed=config.seed)
     places = np.arange(len(rows))
     parts = [(np.setdiff1d(places, testable[test]), testable[test]) for _, test in parts]
     parts = [(rows[train], rows[test]) for train, test in (parts[:1] if split else parts)]
     return [(train, test) for train, test in parts if len(np.unique(data.y[train])) > 1]
 
 
-def search(data, matrices, candidates, parts, config, verbose=0) -> tuple[list[int], int]:
+def search(
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidates: list[Candidate],
+    parts: Sequence[np.ndarray],
+    config: Config,
+    verbose: int = 0,
+) -> tuple[list[int], int]:
     """Find the best candidate for every training part by validation inside it.
 
     Parameters
@@ -65,51 +80,64 @@ def search(data, matrices, candidates, parts, config, verbose=0) -> tuple[list[i
     # What shares its scaled features is fitted in one task.
     alike = {}
     for j, candidate in enumerate(candidates):
-        alike.setdefault((candidate.setting, candidate.kind), []).append(j)
+        key = candidate.setting, candidate.name, candidate.searched.get("scaler")
+        alike.setdefault(key, []).append(j)
     tasks = [
         (i, numbers, train, test)
         for i, rows in enumerate(parts)
-        for train, test in validation_parts(data, rows, config, config.seed)
+        for train, test in validation_parts(data, rows, config)
         for numbers in alike.values()
     ]
 
-    def run(i, numbers, train, test):
+    def run(i: int, numbers: list[int], train: np.ndarray, test: np.ndarray) -> list[float]:
         return validate(data, matrices, [candidates[j] for j in numbers], config, train, test)
 
     totals = np.zeros((len(parts), len(candidates)))
-    for (i, numbers, _, _), scores in zip(tasks, parallel(run, tasks, verbose and "search"), strict=True):
+    found = parallel(run, tasks, "search" if verbose else "", at_once(candidates))
+    for (i, numbers, _, _), scores in zip(tasks, found, strict=True):
         totals[i, numbers] += scores
     fits = sum(len(numbers) for _, numbers, _, _ in tasks)
     # Rounded, so that equal scores stay equal; where nothing could be compared, the first candidate it is.
     return np.argmax(totals.round(9), axis=1).tolist(), fits
 
 
-def validate(data, matrices, candidates, config, train, test) -> list[float]:
+def at_once(candidates: list[Candidate]) -> int | None:
+    """How many are fitted side by side: one, where it uses all cores by itself."""
+    return 1 if any(candidate.kind.takes_images for candidate in candidates) else None
+
+
+def validate(
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidates: list[Candidate],
+    config: Config,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> list[float]:
     """Score candidates that differ in their classifier's parameters only."""
-    features = matrices[candidates[0].setting]
-    scale = make_pipeline(scaler(candidates[0], config)).fit(features[train])
-    X, T = (scale.transform(features[rows]).astype(float) for rows in (train, test))
-    y, spread = data.y[train], X.shape[1] * X.var()
-    gammas = {"scale": 1 / spread if spread else 1.0, "auto": 1 / X.shape[1]}
-    weights = balanced(y, None if data.weights is None else data.weights[train], config)
-    if X.shape[1] > len(X):
-        X, T = turned(X, T)
+    first, y, params = candidates[0], data.y[train], [candidate.params for candidate in candidates]
+    X, T = (matrices[first.setting][rows] for rows in (train, test))
+    kind = first.kind
+    if not kind.takes_images:
+        scaler = Pipeline(kind.steps(first.params)[:1]).fit(X)
+        X, T = (scaler.transform(part).astype(float) for part in (X, T))
+        if kind.turned and X.shape[1] > len(X):
+            params = [kind.turned(one, X) for one in params]
+            X, T = turned(X, T)
+    weights = weighting(y, None if data.weights is None else data.weights[train], config)
     scores = []
-    for candidate in candidates:
-        gamma = dict(candidate.params).get("gamma")
-        changes = {"gamma": gammas.get(gamma, gamma)} if gamma else {}
-        model = classifier(candidate, config, **changes).fit(X, y, weights)
-        predicted = [model.predict(T)]
+    for one in params:
+        predicted = [kind.build(one).fit(X, y, **weights).predict(T)]
         found = score_folds(data.y, None, predicted, [(train, test)], np.unique(data.y))
         scores.append(found[config.search.score][0])
     return scores
 
 
-def turned(X, T) -> tuple[np.ndarray, np.ndarray]:
+def turned(X: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn the axes so that training rows fill as few columns as there are rows, and keep all distances.
 
     What of a test row lies outside these goes into one more column. A model that sees rows by their distances
-    or products alone (an SVC, an L2 logistic regression) stays the same, and is fitted several times as fast.
+    or products alone (see `Kind.turned`) stays the same, and is fitted several times as fast.
     """
     values, axes = np.linalg.eigh(X @ X.T)
     kept = values > values[-1] * 1e-10
@@ -119,22 +147,22 @@ def turned(X, T) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(axes * lengths, ((0, 0), (0, 1))), np.column_stack([inside, outside])
 
 
-def parallel(function, tasks, shown="", at_once=None) -> list:
+def parallel(function: Callable, tasks: Sequence[tuple], shown: str = "", n_jobs: int | None = None) -> list:
     """Run tasks side by side, or so many at once; return their results in order."""
-    with one_thread_a_core(at_once):
+    with one_thread_a_core(n_jobs):
         results = Parallel(return_as="generator")(delayed(function)(*task) for task in tasks)
         return list(watched(results, len(tasks), shown) if shown else results)
 
 
 @contextmanager
-def one_thread_a_core(at_once=None):
+def one_thread_a_core(n_jobs: int | None = None) -> Iterator[None]:
     """Let joblib use threads, which copy nothing, and BLAS none: libsvm and BLAS release the GIL."""
-    with threadpool_limits(1), parallel_config("threading", n_jobs=at_once or cpu_count()), silence():
+    with threadpool_limits(1), parallel_config("threading", n_jobs=n_jobs or cpu_count()), silence():
         yield
 
 
 @contextmanager
-def silence():
+def silence() -> Iterator[None]:
     """Show no warnings: a C that does not converge loses by its score.
 
     Recorded, not only ignored: scikit-learn's threads reset each other's filters.
@@ -144,7 +172,7 @@ def silence():
         yield
 
 
-def watched(results, total, name):
+def watched(results: Iterable, total: int, name: str) -> Iterable:
     """Show one bar on stderr."""
     from rich.console import Console
     from rich.progress import track

@@ -6,24 +6,30 @@ import time
 import warnings
 from collections import Counter
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from hybrid.config import read_config
 from hybrid.experiment.baselines import baselines
-from hybrid.experiment.candidates import IMAGES, classifier, fit, read_candidates, scaler
+from hybrid.experiment.candidates import Candidate, featurizer, fit, read_candidates
 from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.evaluation import assess
 from hybrid.experiment.outcome import Outcome
-from hybrid.experiment.prepare import featurizer, prepare, split
-from hybrid.experiment.selection import one_thread_a_core
+from hybrid.experiment.prepare import Prepared, outer_folds, prepare
+from hybrid.experiment.selection import Fold, one_thread_a_core
 from hybrid.statistics.curve import forecast, learning_curve
 from hybrid.statistics.duplicates import members, merge_groups
 
+if TYPE_CHECKING:
+    from hybrid.config import Config, ConfigSource
+    from hybrid.datasets.labelled import Labelled
+    from hybrid.experiment.prepare import Table
 
-def train(frame, config=None, *, store="auto", verbose=0) -> Outcome:
+
+def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", verbose: int = 0) -> Outcome:
     """Search, cross-validate and fit.
 
     Parameters
@@ -38,10 +44,6 @@ def train(frame, config=None, *, store="auto", verbose=0) -> Outcome:
     verbose : int, default=0
         1 shows progress bars on stderr.
 
-    Returns
-    -------
-    Outcome
-
     Examples
     --------
     >>> from hybrid import load_sample
@@ -55,49 +57,67 @@ def train(frame, config=None, *, store="auto", verbose=0) -> Outcome:
     started = time.perf_counter()
     config = read_config(config)
     ready = prepare(frame, [config], store, verbose)
-    data, matrices, rows = ready.data, ready.matrices[0], ready.train
-    folds, notes = split(data, rows, config)
-    validation = cross_validate(data, matrices, read_candidates(config), folds, config, rows, verbose=verbose)
-    best = validation.best
-    model, late = final_model(best, config, data.take(rows), matrices[best.setting][rows], store)
+    data, rows = ready.data, ready.train
+    folds, notes = outer_folds(data, rows, config)
+    candidates = read_candidates(config, store)
+    validation = cross_validate(data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose)
+    best, X = validation.best, ready.matrices[0][validation.best.setting]
+    model, late = final_model(best, config, data.take(rows), X[rows], store)
     return Outcome(
         model=model,
         scores=validation.scores(),
-        baselines=baselines(data.y, ready.pixels, folds) if config.cv.baselines else {},
         best=best.to_dict() | {"backbone": config.features.backbone},
-        duplicates=duplicates(ready, best, config),
-        curve=curve(data, matrices, folds, best, config)
-        if config.curve.on and best.setting != IMAGES
-        else {},
-        test=held_out_scores(model, matrices[best.setting], data, ready.test),
-        classes=dict(Counter(data.y[rows].tolist())),
-        skipped=ready.skipped,
+        test=held_out_scores(model, X, data, ready.test),
         warnings=(*ready.warnings, *notes, *late),
-        passes=ready.passes,
         fits=validation.fits + 1,
-        seconds=time.perf_counter() - started,
         config=config,
         validation=validation,
-        images=[data.images[row] for row in rows],
-        labels=data.y[rows],
-        features=None if best.setting == IMAGES else matrices[best.setting][rows],
-        groups=ready.copies[rows],
+        **training_part(ready, X if best.setting else None),
+        **surroundings(ready, folds, best, config),
+        seconds=time.perf_counter() - started,
     )
 
 
-def final_model(best, config, data, X, store) -> tuple[Pipeline, list[str]]:
+def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
+    """Return what is known of the images that the model is fitted on."""
+    rows = ready.train
+    return {
+        "images": [ready.data.images[row] for row in rows],
+        "labels": ready.data.y[rows],
+        "classes": dict(Counter(ready.data.y[rows].tolist())),
+        "features": None if features is None else features[rows],
+        "groups": ready.copies[rows],
+        "skipped": ready.skipped,
+        "passes": ready.passes,
+    }
+
+
+def surroundings(ready: Prepared, folds: list[Fold], best: Candidate, config: Config) -> dict[str, dict]:
+    """Score what a model must beat, what near duplicates make of it, and what fewer images do."""
+    data = ready.data
+    is_quick = config.curve.on and best.setting is not None
+    return {
+        "baselines": baselines(data.y, ready.pixels, folds) if config.cv.baselines else {},
+        "duplicates": duplicates(ready, best, config),
+        "curve": curve(data, ready.matrices[0][best.setting], folds, best, config) if is_quick else {},
+    }
+
+
+def final_model(
+    best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any
+) -> tuple[Pipeline, list[str]]:
     """Fit the best candidate on all images; behind its featurizer, it takes images."""
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tail = fit(best, config, X, data.y, data.weights)
     notes = [str(warning.message) for warning in caught]
-    if best.setting == IMAGES:
+    if best.kind.takes_images:
         return tail, notes
     head = featurizer(config, best.setting, store).fit(data.images)
     return Pipeline([("featurizer", head), *tail.steps]), notes
 
 
-def duplicates(ready, best, config) -> dict:
+def duplicates(ready: Prepared, best: Candidate, config: Config) -> dict[str, Any]:
     """Count near duplicates; score the chosen parameters with them kept together, and with the leak."""
     rows, data = ready.train, ready.data
     copies = members(ready.copies[rows])
@@ -114,20 +134,23 @@ def duplicates(ready, best, config) -> dict:
     for name, groups in (("accuracy", merge_groups(own, ready.copies)), ("accuracy_with_leak", own)):
         if copies:
             held = replace(data, groups=groups)
-            folds, _ = split(held, rows, config)
+            folds, _ = outer_folds(held, rows, config)
             matrices = ready.matrices[0]
             scored = cross_validate(held, matrices, [best], folds, config, probabilities=False)
             found[name] = scored.scores()["accuracy"]
     return found
 
 
-def curve(data, matrices, folds, best, config) -> dict:
+def curve(
+    data: Labelled, X: np.ndarray, folds: list[Fold], best: Candidate, config: Config
+) -> dict[str, Any]:
     """Return the learning curve of the chosen parameters, and what more images would bring."""
-    weight = None if config.model.class_weight == "none" else "balanced"
-    model = make_pipeline(scaler(best, config), classifier(best, config, class_weight=weight))
+    model = Pipeline(best.kind.steps(best.params))
+    if config.model.class_weight == "balanced":
+        model.set_params(classifier__class_weight="balanced")
     first = folds[: len(folds) // config.cv.repeats]
     with one_thread_a_core():
-        found = learning_curve(model, matrices[best.setting], data.y, first, seed=config.seed)
+        found = learning_curve(model, X, data.y, first, seed=config.seed)
     if not found.sizes:
         return {"sizes": [], "accuracy": [], "sentence": "There are too few images for a learning curve."}
     told = forecast(found, config.curve.factor)
@@ -135,7 +158,9 @@ def curve(data, matrices, folds, best, config) -> dict:
     return {"sizes": list(found.sizes), "accuracy": means} | asdict(told)
 
 
-def held_out_scores(model, X, data, rows) -> dict | None:
+def held_out_scores(
+    model: Pipeline, X: np.ndarray, data: Labelled, rows: np.ndarray
+) -> dict[str, Any] | None:
     """Score the table's own test part."""
     if not len(rows):
         return None

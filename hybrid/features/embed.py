@@ -6,23 +6,31 @@ Images stream through in bounded numbers: memory grows with the rows asked for, 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import accumulate, chain, islice, pairwise
 
 import numpy as np
+from PIL import Image
 
+from hybrid.engines.engine import Engine, Part
 from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.engines.opened import open_engine, threads
+from hybrid.features.recipe import Recipe
 from hybrid.images.decoding import decode, digest
-from hybrid.images.items import raise_for, report
+from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
+from hybrid.store.feature_store import FeatureStore
 from hybrid.store.memory import states
+
+Failure = tuple[int, object, str]  # (row, item, reason)
 
 # Images whose digests are looked up and claimed together.
 CHUNK = 256
@@ -30,6 +38,10 @@ CHUNK = 256
 SMALL = 1 << 18
 POLL_SECONDS = 0.05
 CALIBRATION_IMAGES = 128
+# The share of a store's limit that the rows of one pass may take before they are cut to what was asked for.
+SHARE = 0.5
+# A warning points at the first line that is in none of these.
+LIBRARIES = {"hybrid", "sklearn", "joblib", "skrub"}
 
 
 @dataclass(eq=False)
@@ -40,25 +52,37 @@ class Job:
     positions: list[int]
     digest: bytes | None = None
     claim: bytes | None = None
-    raw: object = None
+    raw: bytes | Image.Image | np.ndarray | None = None
     computed: bool = False
 
 
-@dataclass
+Sink = Callable[[list[Job], list[np.ndarray]], None]
+
+
+@dataclass(eq=False)
 class Pass:
-    """One run of many images through one recipe; ``sink(jobs, vectors)`` gets every row that is done."""
+    """One run of many images through one recipe; ``sink(jobs, vectors)`` gets every row that is done.
 
-    items: object
-    recipe: object
-    store: object
+    The sink sees what the recipe asks for; the store keeps what else the network's record names.
+    """
+
+    items: Sequence
+    recipe: Recipe
+    store: FeatureStore | None
     batch_size: int
-    sink: object
-    failures: list = field(default_factory=list)
+    sink: Sink
+    failures: list[Failure] = field(default_factory=list, init=False)
+    kept: Recipe = field(init=False)
+    running: dict[bytes, Job] = field(default_factory=dict, init=False)
+    deferred: list[Job] = field(default_factory=list, init=False)
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(threads()), init=False)
 
-    def run(self):
+    def __post_init__(self) -> None:
+        self.kept = kept(self.recipe, len(self.items), self.store)
+
+    def run(self) -> None:
         """Send every image's vectors to the sink, from the store where it has them."""
-        self.running, self.deferred = {}, []
-        with ThreadPoolExecutor(threads()) as self.pool:
+        with self.pool:
             try:
                 self.compute(self.plain_jobs() if self.store is None else self.missing_jobs(self.hashed()))
                 while self.deferred:
@@ -72,11 +96,11 @@ class Pass:
             finally:
                 self.finish(list(self.running.values()))
 
-    def plain_jobs(self):
+    def plain_jobs(self) -> Iterator[Job]:
         for position, item in enumerate(self.items):
             yield Job(item, [position])
 
-    def hashed(self):
+    def hashed(self) -> Iterator[list[Job]]:
         """Yield chunks of jobs with their digests: remembered by path, or hashed in threads."""
         for chunk in chunks(enumerate(self.items), CHUNK):
             jobs = [Job(item, [position]) for position, item in chunk]
@@ -91,7 +115,7 @@ class Pass:
                     self.fail(job, result)
             yield [job for job in jobs if job.digest is not None]
 
-    def hash(self, job):
+    def hash(self, job: Job) -> tuple[str | bytes, os.stat_result, bytes] | ImageError | None:
         """Set the job's digest; return what the store may remember of its file, or the error."""
         try:
             status = stat(job.item)
@@ -103,7 +127,7 @@ class Pass:
             job.raw = raw
         return status and (os.fspath(job.item), status, job.digest)
 
-    def missing_jobs(self, job_chunks):
+    def missing_jobs(self, job_chunks: Iterable[list[Job]]) -> Iterator[Job]:
         """Send what the store holds to the sink; claim and yield the rest, each content once."""
         for jobs in job_chunks:
             wanted = {}
@@ -123,7 +147,7 @@ class Pass:
             self.finish([job for job in mine if job not in unstored])
             yield from unstored
 
-    def look_up(self, jobs, count=True):
+    def look_up(self, jobs: list[Job], count: bool = True) -> list[Job]:
         """Send the jobs that the store holds to the sink; return the others."""
         if not jobs:
             return []
@@ -138,7 +162,7 @@ class Pass:
             self.sink([jobs[i] for i in rows], [values[rows] for values in vectors])
         return [job for job, held in zip(jobs, found, strict=True) if not held]
 
-    def compute(self, jobs):
+    def compute(self, jobs: Iterable[Job]) -> None:
         """Decode in threads beside the engine, and keep each batch as soon as it is there."""
         batches = deque()
 
@@ -151,10 +175,18 @@ class Pass:
         first = next(feed, None)
         if first is None:
             return
-        for outputs in self.recipe.open().run(chain([first], feed)):
+        for outputs in self.open().run(chain([first], feed)):
             self.keep(batches.popleft(), [average(rows, self.recipe.frame.views) for rows in outputs])
 
-    def decoded(self, jobs):
+    def open(self) -> Engine:
+        """Open the network for all that is kept; a user's own may name layers that give no vectors."""
+        try:
+            return self.kept.open()
+        except ValueError:
+            self.kept = self.recipe
+            return self.recipe.open()
+
+    def decoded(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, np.ndarray]]:
         """Yield (job, pixels) in order, decoded a bounded number ahead."""
         ahead = deque()
         for job in jobs:
@@ -164,7 +196,7 @@ class Pass:
         while ahead:
             yield from self.succeeded(*ahead.popleft())
 
-    def decode(self, job):
+    def decode(self, job: Job) -> np.ndarray | ImageError:
         """Return the job's pixels, or the error."""
         recipe = self.recipe
         try:
@@ -179,7 +211,7 @@ class Pass:
         finally:
             job.raw = None
 
-    def succeeded(self, job, future):
+    def succeeded(self, job: Job, future: Future) -> Iterator[tuple[Job, np.ndarray]]:
         pixels = future.result()
         if isinstance(pixels, ImageError):
             self.finish([job])
@@ -187,18 +219,17 @@ class Pass:
         else:
             yield job, pixels
 
-    def keep(self, jobs, vectors):
+    def keep(self, jobs: list[Job], vectors: list[np.ndarray]) -> None:
         """Store a batch, then send it to the sink."""
         for job in jobs:
             job.computed = True
+        rows = dict(zip(map(self.recipe.text, self.kept.parts), vectors, strict=True))
         if self.store is not None:
-            texts = [self.recipe.text(part) for part in self.recipe.parts]
-            digests = [job.digest for job in jobs]
-            self.store.put(digests, dict(zip(texts, vectors, strict=True)), passes=len(jobs))
+            self.store.put([job.digest for job in jobs], rows, passes=len(jobs))
         self.finish(jobs)
-        self.sink(jobs, vectors)
+        self.sink(jobs, [rows[self.recipe.text(part)] for part in self.recipe.parts])
 
-    def finish(self, jobs):
+    def finish(self, jobs: list[Job]) -> None:
         """Give back the claims of images that are done."""
         if self.store is not None and jobs:
             claims = [job.claim for job in jobs]
@@ -206,57 +237,110 @@ class Pass:
             for claim in claims:
                 self.running.pop(claim, None)
 
-    def fail(self, job, exc):
+    def fail(self, job: Job, exc: ImageError) -> None:
         self.failures += [(position, job.item, str(exc)) for position in job.positions]
 
 
-def embed(items, recipe, store, *, batch_size=32, on_error="raise", verbose=0) -> np.ndarray:
+class Rows:
+    """A sink: every image's vectors in its row, part beside part; NaN where none came."""
+
+    def __init__(self, count: int, recipe: Recipe):
+        self.recipe = recipe
+        self.digests: list[bytes | None] = [None] * count
+        self.passes = 0
+        self._widths: list[int] = []
+        self._matrix: np.ndarray | None = None
+
+    def __call__(self, jobs: list[Job], vectors: list[np.ndarray]) -> None:
+        if self._matrix is None:
+            self._allocate([part.shape[1] for part in vectors])
+        self.passes += sum(job.computed for job in jobs)
+        source = np.repeat(np.arange(len(jobs)), [len(job.positions) for job in jobs])
+        rows = list(chain.from_iterable(job.positions for job in jobs))
+        for row, i in zip(rows, source, strict=True):
+            self.digests[row] = jobs[i].digest
+        self._matrix[rows] = (np.concatenate(vectors, axis=1) if len(vectors) > 1 else vectors[0])[source]
+
+    def of(self, parts: tuple[Part, ...]) -> np.ndarray:
+        """Return the columns of some parts; not copied where they lie side by side."""
+        if self._matrix is None:
+            self._allocate(self.recipe.widths())
+        if parts == self.recipe.parts:
+            return self._matrix
+        edges = list(pairwise(accumulate(self._widths, initial=0)))
+        columns = [self._matrix[:, slice(*edges[self.recipe.parts.index(part)])] for part in parts]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+    def _allocate(self, widths: list[int]) -> None:
+        self._widths = widths
+        self._matrix = np.full((len(self.digests), sum(widths)), np.nan, np.float32)
+
+
+def kept(recipe: Recipe, count: int, store: FeatureStore | None) -> Recipe:
+    """What a pass over so many images computes: all that the record names, where the store has room for it."""
+    if store is None:
+        return recipe
+    width = sum(recipe.whole.width(part) or 0 for part in recipe.whole.parts)
+    return recipe.whole if 4 * width * count <= SHARE * store.limit else recipe
+
+
+def embed(
+    items: Sequence,
+    recipe: Recipe,
+    store: FeatureStore | None,
+    *,
+    batch_size: int = 32,
+    on_error: str = "raise",
+    verbose: int = 0,
+) -> np.ndarray:
     """Return the features of images, one float32 row each."""
     files = None if store is None else states(items)
     if files and (known := store.recall(recipe, files)) is not None:
         return known
-    matrix = None
-
-    def sink(jobs, vectors):
-        nonlocal matrix
-        rows = np.concatenate(vectors, axis=1) if len(vectors) > 1 else vectors[0]
-        if matrix is None:
-            matrix = np.full((len(items), rows.shape[1]), np.nan, np.float32)
-        source = np.repeat(np.arange(len(jobs)), [len(job.positions) for job in jobs])
-        matrix[list(chain.from_iterable(job.positions for job in jobs))] = rows[source]
-
-    failures = run(items, recipe, store, sink, batch_size=batch_size, on_error=on_error, verbose=verbose)
-    if matrix is None:
-        return np.full((len(items), sum(recipe.widths())), np.nan, np.float32)
+    rows = Rows(len(items), recipe)
+    failures = run(items, recipe, store, rows, batch_size, verbose)
+    report(failures, on_error)
+    matrix = rows.of(recipe.parts)
     if files and not failures:
         store.memory.keep(recipe, files, matrix)
     return matrix
 
 
-def run(items, recipe, store, sink, *, batch_size=32, on_error="raise", verbose=0) -> int:
-    """Send the vectors of all images to ``sink(jobs, vectors)``; raise or warn for bad ones at the end.
-
-    Returns
-    -------
-    failures : int
-        How many images could not be read.
-    """
-    with (
-        progress(len(items), recipe.network.backbone.name, sink) if verbose else nullcontext(sink) as counted
-    ):
+def run(
+    items: Sequence,
+    recipe: Recipe,
+    store: FeatureStore | None,
+    sink: Sink,
+    batch_size: int = 32,
+    verbose: int = 0,
+) -> list[Failure]:
+    """Send the vectors of all images to ``sink(jobs, vectors)``; return those that cannot be read, in order."""
+    name = recipe.network.backbone.name
+    with progress(len(items), name, sink) if verbose else nullcontext(sink) as counted:
         task = Pass(items, recipe, store, batch_size, counted)
         task.run()
-    if not task.failures:
-        return 0
-    failures = sorted(task.failures, key=lambda failure: failure[0])
+    return sorted(task.failures, key=lambda failure: failure[0])
+
+
+def report(failures: list[Failure], on_error: str) -> None:
+    """Raise or warn for images that cannot be read."""
+    if not failures:
+        return
     if on_error == "raise":
         raise_for(failures)
     rows = "1 row is" if len(failures) == 1 else f"{len(failures)} rows are"
-    warnings.warn(f"{rows} NaN. {report(failures)}", RuntimeWarning, stacklevel=4)
-    return len(failures)
+    caution(f"{rows} NaN. {listing(failures)}", RuntimeWarning)
 
 
-def calibrate(items, recipe):
+def caution(text: str, category: type[Warning]) -> None:
+    """Warn, at the line of the user's that led here."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in LIBRARIES:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
+def calibrate(items: Sequence, recipe: Recipe) -> None:
     """Set the scales of an eight-bit network by the first images that can be read."""
     pixels = []
     for item in islice(items, CALIBRATION_IMAGES):
@@ -272,7 +356,7 @@ def calibrate(items, recipe):
 
 
 @contextmanager
-def progress(total, name, sink):
+def progress(total: int, name: str, sink: Sink) -> Iterator[Sink]:
     """One bar on stderr that knows the remaining time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -281,26 +365,26 @@ def progress(total, name, sink):
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total)
 
-        def counting(jobs, vectors):
+        def counting(jobs: list[Job], vectors: list[np.ndarray]) -> None:
             sink(jobs, vectors)
             bar.advance(task, sum(len(job.positions) for job in jobs))
 
         yield counting
 
 
-def chunks(iterable, size):
+def chunks(iterable: Iterable, size: int) -> Iterator[list]:
     """Split into lists of at most `size`."""
     iterator = iter(iterable)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
-def average(rows, views):
+def average(rows: np.ndarray, views: int) -> np.ndarray:
     """Average the views of each image."""
     return rows if views == 1 else rows.reshape(-1, views, rows.shape[1]).mean(axis=1)
 
 
-def stat(item):
+def stat(item: object) -> os.stat_result | None:
     """A file's status, taken before it is read, so that a later change can only make it a miss."""
     try:
         return os.stat(item) if isinstance(item, (str, os.PathLike)) else None

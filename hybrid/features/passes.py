@@ -1,23 +1,37 @@
-"""Images and several featurizers in, one feature matrix a featurizer out; one forward pass a network.
+"""Images and several featurizers' parameters in; rows, digests, failures and the number of passes out.
 
-A search over stages and poolings then works on plain matrices: it neither hashes nor reads an image again.
+What shares a network, a store and its images shares one forward pass. A search over stages and poolings then
+works on plain matrices: it neither hashes nor reads an image again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-from sklearn.base import clone
 
-from hybrid.features.embed import Pass, progress
-from hybrid.features.recipe import read_recipe
-from hybrid.featurizer import ResNetFeaturizer
+from hybrid.features.embed import Failure, Job, Rows, calibrate, report, run
+from hybrid.features.recipe import Recipe, read_recipe
 from hybrid.images.items import as_items
-from hybrid.store.feature_store import open_store
+from hybrid.store.feature_store import FeatureStore, open_store
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Images, and what one featurizer wants of them."""
+
+    items: Sequence
+    recipe: Recipe
+    store: FeatureStore | None
+    batch_size: int
+    on_error: str
+    verbose: int
+
+    @property
+    def group(self) -> tuple:
+        """What requests have in common that one pass can answer."""
+        return self.recipe.scope, self.store and self.store.path, identity(self.items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +40,28 @@ class Matrices:
 
     features: tuple[np.ndarray, ...]  # float32 (n, width); rows of NaN for images that cannot be read
     digests: tuple[bytes | None, ...]  # of the images' contents; None without a store
-    failures: tuple[tuple[int, object, str], ...]  # (row, item, reason)
+    failures: tuple[Failure, ...]
     passes: int  # images that went through a network
 
 
-def compute(X, featurizers: Sequence[ResNetFeaturizer], verbose: int = 0) -> Matrices:
+def read_request(X: object, params: Mapping[str, object]) -> Request:
+    """Check a featurizer's parameters and its images; an eight-bit network has its scales set by these."""
+    items, recipe = as_items(X), read_recipe(params)
+    if recipe.precision == "int8" and recipe.calibration is None:
+        calibrate(items, recipe)
+        recipe = read_recipe(params)
+    store = open_store(params["store"])
+    return Request(items, recipe, store, params["batch_size"], params["on_error"], params["verbose"])
+
+
+def compute(X: object, settings: Sequence[Mapping[str, object]], verbose: int = 0) -> Matrices:
     """Compute the features of images for several featurizers; those of one network share its pass.
 
     Parameters
     ----------
     X : list, Series, array or DataFrame of images
-    featurizers : sequence of ResNetFeaturizer
-        Unfitted ones will do. Whatever their `on_error`, bad images become rows of NaN and are listed.
+    settings : sequence of dict
+        The parameters of each featurizer. Whatever its `on_error`, bad images become rows of NaN and are listed.
     verbose : int, default=0
         1 shows a progress bar a network.
 
@@ -49,51 +73,59 @@ def compute(X, featurizers: Sequence[ResNetFeaturizer], verbose: int = 0) -> Mat
     --------
     >>> from hybrid import ResNetFeaturizer, load_sample
     >>> images = load_sample(n_per_class=1)["image"]
-    >>> result = compute(images, [ResNetFeaturizer("tiny", pooling=pooling) for pooling in ("avg", "max")])
+    >>> settings = [ResNetFeaturizer("tiny", pooling=pooling).get_params() for pooling in ("avg", "max")]
+    >>> result = compute(images, settings)
     >>> [features.shape for features in result.features], result.passes
     ([(10, 64), (10, 64)], 10)
     """
     items = as_items(X)
-    recipes = [read_recipe(clone(one).fit(X).get_params(deep=False)) for one in featurizers]
-    keys = [
-        (recipe.scope, str(featurizer.store)) for recipe, featurizer in zip(recipes, featurizers, strict=True)
-    ]
-    filled, digests, failures, passes = {}, [None] * len(items), {}, 0
-    for key in dict.fromkeys(keys):
-        first, *others = [recipe for recipe, own in zip(recipes, keys, strict=True) if own == key]
-        featurizer = featurizers[keys.index(key)]
-        table, found, failed, computed = _run(items, first.join(others), featurizer, verbose)
-        filled[key] = table
-        digests = [new or old for new, old in zip(found, digests, strict=True)]
+    requests = [read_request(items, params) for params in settings]
+    rows, failures = {}, {}
+    for group in grouped(requests):
+        recipe = joined(group)
+        rows[group[0].group] = found = Rows(len(items), recipe)
+        failed = run(items, recipe, group[0].store, found, group[0].batch_size, verbose)
         failures |= {failure[0]: failure for failure in failed}
-        passes += computed
-    features = [
-        np.concatenate([filled[key][part] for part in recipe.parts], axis=1)
-        for recipe, key in zip(recipes, keys, strict=True)
-    ]
-    return Matrices(tuple(features), tuple(digests), tuple(failures[row] for row in sorted(failures)), passes)
+    digests = zip(*(found.digests for found in rows.values()), strict=True)
+    return Matrices(
+        features=tuple(rows[one.group].of(one.recipe.parts) for one in requests),
+        digests=tuple(next((digest for digest in row if digest), None) for row in digests),
+        failures=tuple(failures[row] for row in sorted(failures)),
+        passes=sum(found.passes for found in rows.values()),
+    )
 
 
-def _run(items, recipe, featurizer, verbose):
-    """Run one network; return its parts' matrices, the digests, the failures and the number of passes."""
-    table, digests, passes = {}, [None] * len(items), 0
+def fill(requests: Iterable[Request], verbose: int = 0) -> int:
+    """Put all features that are asked for into the store; return how many images went through a network."""
+    passes = 0
 
-    def sink(jobs, vectors):
+    def count(jobs: list[Job], vectors: list[np.ndarray]) -> None:
         nonlocal passes
         passes += sum(job.computed for job in jobs)
-        source = np.repeat(np.arange(len(jobs)), [len(job.positions) for job in jobs])
-        rows = list(chain.from_iterable(job.positions for job in jobs))
-        for row, i in zip(rows, source, strict=True):
-            digests[row] = jobs[i].digest
-        for part, values in zip(recipe.parts, vectors, strict=True):
-            if part not in table:
-                table[part] = np.full((len(items), values.shape[1]), np.nan, np.float32)
-            table[part][rows] = values[source]
 
-    store, name = open_store(featurizer.store), recipe.network.backbone.name
-    with progress(len(items), name, sink) if verbose else nullcontext(sink) as counted:
-        task = Pass(items, recipe, store, featurizer.batch_size, counted)
-        task.run()
-    if not table:
-        table = {part: np.full((len(items), 0), np.nan, np.float32) for part in recipe.parts}
-    return table, digests, task.failures, passes
+    for group in grouped(requests):
+        first = group[0]
+        bar = verbose or first.verbose
+        report(run(first.items, joined(group), first.store, count, first.batch_size, bar), first.on_error)
+    return passes
+
+
+def grouped(requests: Iterable[Request]) -> list[list[Request]]:
+    """Put together what one pass can answer, in order."""
+    groups: dict[tuple, list[Request]] = {}
+    for one in requests:
+        groups.setdefault(one.group, []).append(one)
+    return list(groups.values())
+
+
+def joined(group: list[Request]) -> Recipe:
+    """One recipe with everything that a group asks for."""
+    first, *others = [one.recipe for one in group]
+    return first.join(others)
+
+
+def identity(items: Sequence) -> object:
+    """Tell whether two sequences hold the same images, without reading any."""
+    if not isinstance(items, (list, tuple)) and not (isinstance(items, np.ndarray) and items.ndim == 1):
+        return id(items)
+    return tuple(item if isinstance(item, str) else id(item) for item in items)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
 from hybrid.engines.choose import choose
+from hybrid.engines.engine import Engine, Part
 from hybrid.engines.int8 import usual_calibration
 from hybrid.engines.opened import open_engine
 from hybrid.images.frame import Frame
@@ -15,11 +17,19 @@ from hybrid.sources.catalogue import find
 from hybrid.sources.network import Network, locate
 
 POOLINGS = ("avg", "max", "gem", "flatten")
+# What a pass keeps of each layer besides what it was asked for.
+KEPT_POOLINGS = POOLINGS[:3]
 RESIZES = ("crop", "squash", "pad")
-MAX_VIEWS = 10
 MOST_PIXELS_A_SIDE = 4096
+# From, to, and how a message names it.
+WHOLE_NUMBERS = {
+    "batch_size": (1, None, "a positive integer"),
+    "views": (1, 10, "an integer from 1 to 10"),
+    "verbose": (0, None, "0 or 1"),
+    "seed": (0, None, "an integer of 0 or more, or None"),
+}
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
-PREPROCESSING = 1
+PREPROCESSING = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Recipe:
 
     network: Network
     frame: Frame
-    parts: tuple[tuple[str, str | None], ...]
+    parts: tuple[Part, ...]
     engine: str
     precision: str
     value_range: tuple[float, float] | None = None
@@ -56,12 +66,25 @@ class Recipe:
             sort_keys=True,
         )
 
-    def text(self, part) -> str:
-        """The canonical JSON of one part: what the store knows the vector by."""
+    def text(self, part: Part) -> str:
+        """The canonical JSON of one part: what the store knows the vector by, whatever name it was asked by."""
         layer, pooling = part
-        return json.dumps(json.loads(self.scope) | {"layer": layer, "pooling": pooling}, sort_keys=True)
+        named = {"layer": self.network.backbone.own_name(layer), "pooling": pooling}
+        return json.dumps(json.loads(self.scope) | named, sort_keys=True)
 
-    def width(self, part) -> int | None:
+    @cached_property
+    def whole(self) -> Recipe:
+        """This recipe with every stage and pooling beside what it asks for: one pass has them all in its hands."""
+        record, top = self.network.backbone, self.network.top
+        names: dict[str, str] = {}
+        for name in record.layers(top=False):
+            names.setdefault(record.own_name(name), name)
+        usual = [(name, pooling) for name in names.values() for pooling in KEPT_POOLINGS]
+        usual += [("predictions", None)] * top
+        known = {self.text(part) for part in usual}
+        return replace(self, parts=(*usual, *(part for part in self.parts if self.text(part) not in known)))
+
+    def width(self, part: Part) -> int | None:
         """The part's width where the record knows it."""
         layer, pooling = part
         return None if pooling == "flatten" else self.network.backbone.width(layer)
@@ -71,17 +94,20 @@ class Recipe:
         widths = [self.width(part) for part in self.parts]
         return list(self.open().widths) if None in widths else widths
 
-    def open(self):
+    def open(self) -> Engine:
         """Return the engine that runs this recipe."""
         return open_engine(self.network, self.parts, self.engine, self.precision, self.calibration)
 
-    def join(self, others) -> Recipe:
+    def join(self, others: Iterable[Recipe]) -> Recipe:
         """This recipe with the parts of others that share its forward pass."""
-        parts = dict.fromkeys(part for recipe in (self, *others) for part in recipe.parts)
-        return replace(self, parts=tuple(parts))
+        recipes = [self, *others]
+        parts = dict.fromkeys(part for recipe in recipes for part in recipe.parts)
+        # The network with its head has all that the one without it has.
+        network = next((recipe.network for recipe in recipes if recipe.network.top), self.network)
+        return replace(self, network=network, parts=tuple(parts))
 
 
-def read_recipe(params) -> Recipe:
+def read_recipe(params: Mapping[str, object]) -> Recipe:
     """Validate a featurizer's parameters and look up what they name; no network is loaded."""
     check_plain(params)
     record = find(params["backbone"])
@@ -98,17 +124,12 @@ def read_recipe(params) -> Recipe:
     return Recipe(network, frame, tuple(parts), engine, precision, value_range, calibration)
 
 
-def check_plain(params):
+def check_plain(params: Mapping[str, object]) -> None:
     """Refuse what no network could ever accept."""
-    for name, low, high in (("batch_size", 1, None), ("views", 1, MAX_VIEWS)):
+    for name, (low, high, expected) in WHOLE_NUMBERS.items():
         value = params[name]
-        if (
-            not isinstance(value, Integral)
-            or isinstance(value, bool)
-            or value < low
-            or value > (high or value)
-        ):
-            expected = f"an integer from {low} to {high}" if high else "a positive integer"
+        fits = isinstance(value, Integral) and not (isinstance(value, bool) and name != "verbose")
+        if not (name == "seed" and value is None) and not (fits and low <= value <= (high or value)):
             raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
     for name, allowed in (("resize", RESIZES), ("on_error", ("raise", "nan"))):
         if params[name] not in allowed:
@@ -117,7 +138,7 @@ def check_plain(params):
             )
 
 
-def as_tuple(name, value, allowed=None) -> tuple[str, ...]:
+def as_tuple(name: str, value: object, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """A name or a list of names, without repeats."""
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not values or not all(isinstance(one, str) for one in values):
@@ -132,7 +153,7 @@ def as_tuple(name, value, allowed=None) -> tuple[str, ...]:
     return tuple(values)
 
 
-def read_size(size) -> tuple[int, int] | None:
+def read_size(size: object) -> tuple[int, int] | None:
     """An image size as (height, width)."""
     pair = (size, size) if isinstance(size, Integral) and not isinstance(size, bool) else size
     if pair is None:
@@ -150,7 +171,7 @@ def read_size(size) -> tuple[int, int] | None:
     return int(pair[0]), int(pair[1])
 
 
-def read_range(value_range) -> tuple[float, float] | None:
+def read_range(value_range: object) -> tuple[float, float] | None:
     """The range of float pixels, such as (0, 1)."""
     if value_range is None:
         return None

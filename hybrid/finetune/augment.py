@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from hybrid.images.frame import Frame
 
 AUGMENTATIONS = ("flip", "crop", "colour")
 # How much brightness, contrast and saturation change, each way.
@@ -13,7 +18,7 @@ COLOUR = 0.2
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def wide(frame, kinds):
+def wide(frame: Frame, kinds: Sequence[str]) -> Frame:
     """Return the frame to decode for training: for "crop" the whole canvas that it is cut from."""
     if "crop" not in kinds:
         return replace(frame, views=1)
@@ -21,7 +26,9 @@ def wide(frame, kinds):
     return replace(frame, size=(height, width), margin=1.0, views=1)
 
 
-def augment(pixels, size, kinds, rng) -> np.ndarray:
+def augment(
+    pixels: np.ndarray, size: tuple[int, int], kinds: Sequence[str], rng: np.random.Generator
+) -> np.ndarray:
     """Return a random variant of a picture (h, w, 3) in the given size, uint8.
 
     Examples
@@ -39,7 +46,7 @@ def augment(pixels, size, kinds, rng) -> np.ndarray:
     return pixels
 
 
-def crop(pixels, size, rng):
+def crop(pixels: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Cut a random window, between the frame and the whole canvas large, and resize it."""
     height, width = pixels.shape[:2]
     share = rng.uniform(max(size[0] / height, size[1] / width), 1)
@@ -49,7 +56,7 @@ def crop(pixels, size, rng):
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR, box))
 
 
-def colour(pixels, brightness, contrast, saturation):
+def colour(pixels: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """Change the light."""
     x = pixels.astype(np.float32) * np.float32(brightness)
     x = (x - x.mean()) * np.float32(contrast) + x.mean()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from hybrid.engines.graph import keep_at_hand
 from hybrid.features.embed import embed
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.finetune.augment import AUGMENTATIONS
-from hybrid.finetune.course import Plan
+from hybrid.finetune.checks import check_params
+from hybrid.finetune.course import Plan, Task, as_history, as_records
 from hybrid.finetune.head import Head, draw_head, standardise, train_head
-from hybrid.finetune.targets import make_task, read_labels, read_weights
-from hybrid.finetune.tuning import check_unfreeze, tune, tuned
+from hybrid.finetune.targets import make_task, read_labels, read_sample_weight
+from hybrid.finetune.tuning import Learner, check_unfreeze, tuned
 from hybrid.images.items import as_items
 from hybrid.store.feature_store import open_store
 
@@ -150,33 +151,17 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         random_state=None,
         verbose=0,
     ):
-        self.backbone = backbone
-        self.weights = weights
-        self.hidden = hidden
-        self.dropout = dropout
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.unfreeze = unfreeze
-        self.tuning_epochs = tuning_epochs
-        self.tuning_rate = tuning_rate
-        self.augment = augment
-        self.weight_decay = weight_decay
-        self.label_smoothing = label_smoothing
-        self.class_weight = class_weight
-        self.patience = patience
+        self.backbone, self.weights = backbone, weights
+        self.hidden, self.dropout = hidden, dropout
+        self.epochs, self.learning_rate = epochs, learning_rate
+        self.unfreeze, self.tuning_epochs, self.tuning_rate = unfreeze, tuning_epochs, tuning_rate
+        self.augment, self.weight_decay, self.label_smoothing = augment, weight_decay, label_smoothing
+        self.class_weight, self.patience = class_weight, patience
         self.validation_fraction = validation_fraction
-        self.image_size = image_size
-        self.resize = resize
-        self.value_range = value_range
-        self.views = views
-        self.engine = engine
-        self.precision = precision
-        self.batch_size = batch_size
-        self.store = store
-        self.seed = seed
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+        self.image_size, self.resize, self.value_range, self.views = image_size, resize, value_range, views
+        self.engine, self.precision, self.batch_size = engine, precision, batch_size
+        self.store, self.seed = store, seed
+        self.warm_start, self.random_state, self.verbose = warm_start, random_state, verbose
 
     def fit(self, X, y, sample_weight=None):
         """Train the head and, with `unfreeze`, the network.
@@ -197,23 +182,29 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         check_params(self)
         items = as_items(X)
         classes, codes = read_labels(y, len(items))
-        weights = read_weights(sample_weight, len(items))
+        sample_weight = read_sample_weight(sample_weight, len(items))
         featurizer = ResNetFeaturizer(**self._shared()).fit(items)
         if self.unfreeze is not None:
             check_unfreeze(featurizer._recipe().network.backbone, self.unfreeze)
             tuned(featurizer._recipe(), {}, self.engine, self.precision)
         head, changes, history = self._start(classes, featurizer)
-        kept = np.flatnonzero(weights)
-        items, codes, weights = [items[i] for i in kept], codes[kept], weights[kept]
+        kept = np.flatnonzero(sample_weight)
+        items, codes, sample_weight = [items[i] for i in kept], codes[kept], sample_weight[kept]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         task = make_task(
-            classes, codes, weights, self.class_weight, self.label_smoothing, self._share_held_out(), seed
+            classes,
+            codes,
+            sample_weight,
+            self.class_weight,
+            self.label_smoothing,
+            self._share_held_out(),
+            seed,
         )
         head, changes, records = self._train(items, task, featurizer, changes, head, seed)
         self.classes_, self.featurizer_, self.base_weights_ = classes, featurizer, changes
         self.mean_, self.scale_ = head.mean, head.scale
         self.coefs_, self.intercepts_ = head.coefs, head.intercepts
-        self.history_ = columns([*history, *records])
+        self.history_ = as_history([*history, *records])
         return self
 
     def predict(self, X):
@@ -254,16 +245,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """
         return None if self._is_from_scratch() else ResNetFeaturizer(**self._shared())
 
-    def _shared(self):
+    def _shared(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SHARED}
 
-    def _is_from_scratch(self):
+    def _is_from_scratch(self) -> bool:
         return self.weights is None and isinstance(self.unfreeze, str) and self.unfreeze == "all"
 
-    def _share_held_out(self):
+    def _share_held_out(self) -> float:
         return 0 if self.patience is None else self.validation_fraction
 
-    def _start(self, classes, featurizer):
+    def _start(self, classes: np.ndarray, featurizer: ResNetFeaturizer) -> tuple[Head | None, dict, list]:
         """Return head, changed weights and records of the last fit, if this one goes on from there."""
         if not (self.warm_start and hasattr(self, "coefs_")):
             return None, {}, []
@@ -279,10 +270,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                     "Pass warm_start=False to begin anew."
                 )
         head = Head(self.mean_, self.scale_, list(self.coefs_), list(self.intercepts_))
-        return head, self.base_weights_, rows(self.history_)
+        return head, self.base_weights_, as_records(self.history_)
 
     @staticmethod
-    def _features(X, featurizer, changes):
+    def _features(X: Any, featurizer: ResNetFeaturizer, changes: dict[str, np.ndarray]) -> np.ndarray:
         """The features of images by the frozen network, or by the one tuned by these changes."""
         if not changes:
             return featurizer.transform(X)
@@ -291,7 +282,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         recipe = tuned(featurizer._recipe(), changes, params["engine"], params["precision"])
         return embed(as_items(X), recipe, store, batch_size=params["batch_size"], verbose=params["verbose"])
 
-    def _train(self, items, task, featurizer, changes, head, seed):
+    def _train(
+        self,
+        items: list,
+        task: Task,
+        featurizer: ResNetFeaturizer,
+        changes: dict,
+        head: Head | None,
+        seed: int,
+    ) -> tuple[Head, dict, list]:
         """Return the trained head, the changed weights, and a record an epoch."""
         records = []
         from_scratch = self._is_from_scratch()
@@ -309,11 +308,14 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if self.unfreeze is not None:
             plan = self._plan("tuning", self.tuning_epochs, self.tuning_rate, seed + 1)
             recipe = tuned(featurizer._recipe(), changes, self.engine, self.precision)
-            changes, more = tune(recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch)
-            records += more
+            learner = Learner(recipe, items, head, task, plan, self.unfreeze, self.augment, from_scratch)
+            records += learner.run()
+            changes = learner.changes()
+            found = tuned(featurizer._recipe(), changes, self.engine, self.precision)
+            keep_at_hand(found.network, learner.base)
         return head, changes, records
 
-    def _plan(self, phase, epochs, rate, seed):
+    def _plan(self, phase: str, epochs: int, rate: float, seed: int) -> Plan:
         return Plan(
             phase=phase,
             epochs=epochs,
@@ -332,42 +334,3 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.allow_nan = False
         return tags
-
-
-def check_params(classifier):
-    """Refuse what no training could use; what the featurizer shares it checks itself."""
-    params = classifier.get_params(deep=False)
-    for name in ("epochs", "tuning_epochs", "patience"):
-        value = params[name]
-        if not is_number(value, Integral, 0) and not (name == "patience" and value is None):
-            raise ValueError(f"Got {name}={value!r}, but expected a positive integer.")
-    for name in ("learning_rate", "tuning_rate"):
-        if not is_number(params[name], Real, 0):
-            raise ValueError(f"Got {name}={params[name]!r}, but expected a number above 0.")
-    if not is_number(params["weight_decay"], Real, -1e-300):
-        raise ValueError(f"Got weight_decay={params['weight_decay']!r}, but expected a number of 0 or more.")
-    for name, low in (("dropout", -1e-300), ("label_smoothing", -1e-300), ("validation_fraction", 0)):
-        if not is_number(params[name], Real, low, 1):
-            raise ValueError(f"Got {name}={params[name]!r}, but expected a number from 0 to below 1.")
-    hidden, kinds = params["hidden"], params["augment"]
-    if not isinstance(hidden, (list, tuple)) or not all(is_number(n, Integral, 0) for n in hidden):
-        raise ValueError(f"Got hidden={hidden!r}, but expected widths such as (128,), or ().")
-    if not isinstance(kinds, (list, tuple)) or not set(kinds) <= set(AUGMENTATIONS):
-        raise ValueError(
-            f"Got augment={kinds!r}, but expected a list of {', '.join(map(repr, AUGMENTATIONS))}."
-        )
-
-
-def is_number(value, kind, low, high=float("inf")) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and low < value < high
-
-
-def columns(records) -> dict[str, list]:
-    """Make lists of records; None where a record lacks a value."""
-    names = dict.fromkeys(name for record in records for name in record)
-    return {name: [record.get(name) for record in records] for name in names}
-
-
-def rows(history) -> list[dict]:
-    """Make records of lists."""
-    return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]

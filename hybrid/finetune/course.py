@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,22 +35,31 @@ class Plan:
     seed: int
     verbose: int
 
-    def order(self, task, epoch) -> list[np.ndarray]:
+    def order(self, task: Task, epoch: int) -> list[np.ndarray]:
         """The training rows in random batches."""
         rows = self.draw(epoch).permutation(task.train)
         return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
 
-    def draw(self, *key) -> np.random.Generator:
+    def draw(self, *key: int) -> np.random.Generator:
         """A generator of its own for every use, so that threads and restarts change nothing."""
         return np.random.default_rng([self.seed, *key])
 
 
-def cosine(rate, step, steps) -> float:
+class Learner(Protocol):
+    """What is trained; losses and accuracies are means over the images."""
+
+    def train(self, epoch: int) -> tuple[float, float]: ...
+    def evaluate(self) -> tuple[float, float]: ...
+    def snapshot(self) -> Any: ...
+    def restore(self, values: Any) -> None: ...
+
+
+def cosine(rate: float, step: int, steps: int) -> float:
     """Fall from the full rate to none over half a cosine."""
     return rate * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def follow(plan, learner) -> list[dict]:
+def follow(plan: Plan, learner: Learner) -> list[dict[str, Any]]:
     """Train a learner; return a record an epoch.
 
     With patience, training ends after so many epochs without a lower loss on the held-out part, and the
@@ -77,7 +88,7 @@ def follow(plan, learner) -> list[dict]:
 
 
 @contextmanager
-def progress(plan):
+def progress(plan: Plan) -> Iterator[Callable[[dict], None]]:
     """One bar a phase on stderr, with the latest loss."""
     if not plan.verbose:
         yield lambda record: None
@@ -89,8 +100,19 @@ def progress(plan):
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(plan.phase, total=plan.epochs)
 
-        def advance(record):
+        def advance(record: dict[str, Any]) -> None:
             numbers = (f"{name} {value:.3f}" for name, value in record.items() if name != "phase")
             bar.update(task, advance=1, description=f"{plan.phase}: {', '.join(numbers)}")
 
         yield advance
+
+
+def as_history(records: list[dict[str, Any]]) -> dict[str, list]:
+    """Make a list of each value; None where a record lacks it."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def as_records(history: dict[str, list]) -> list[dict[str, Any]]:
+    """Make a record of each epoch."""
+    return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]

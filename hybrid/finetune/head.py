@@ -5,13 +5,15 @@ On stored features a head is a few small matrices: NumPy is done before TensorFl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from hybrid.finetune.course import cosine, follow
+from hybrid.finetune.course import Plan, Task, cosine, follow
 
 MOMENTUM, SPREAD, EPSILON = 0.9, 0.999, 1e-7
 # Of the usual feature's spread: a network has features that hardly vary, whose noise would drown the others.
@@ -27,7 +29,7 @@ class Head:
     coefs: list[np.ndarray]
     intercepts: list[np.ndarray]
 
-    def probabilities(self, features) -> np.ndarray:
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return float64 probabilities: a row does not depend on those beside it."""
         x = (features.astype(np.float64) - self.mean) / self.scale
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
@@ -35,7 +37,7 @@ class Head:
         return softmax(x @ self.coefs[-1] + self.intercepts[-1])
 
 
-def draw_head(width, hidden, n_classes, rng) -> Head:
+def draw_head(width: int, hidden: Sequence[int], n_classes: int, rng: np.random.Generator) -> Head:
     """Draw a new head as Keras draws Dense layers: Glorot's uniform kernels, no biases."""
     sizes = [width, *hidden, n_classes]
     limits = [np.sqrt(6 / (a + b)) for a, b in pairwise(sizes)]
@@ -47,7 +49,7 @@ def draw_head(width, hidden, n_classes, rng) -> Head:
     return Head(np.zeros(width, np.float32), np.ones(width, np.float32), coefs, intercepts)
 
 
-def standardise(head, features):
+def standardise(head: Head, features: np.ndarray) -> None:
     """Have the head standardise by these features; those that hardly vary are not blown up."""
     scale = features.std(axis=0)
     varying = scale[scale > 0]
@@ -55,7 +57,7 @@ def standardise(head, features):
     head.mean, head.scale = features.mean(axis=0), np.maximum(scale, np.float32(floor))
 
 
-def train_head(head, features, task, plan) -> list[dict]:
+def train_head(head: Head, features: np.ndarray, task: Task, plan: Plan) -> list[dict[str, Any]]:
     """Train a head in place; return a record an epoch."""
     learner = Learner(head, features, task, plan)
     # Matrices as small as these only lose by threads, above all beside other processes.
@@ -68,17 +70,17 @@ def train_head(head, features, task, plan) -> list[dict]:
 class Learner:
     """A head in training. All its numbers lie in one vector, so that a step of Adam is a few calls."""
 
-    def __init__(self, head, features, task, plan):
+    def __init__(self, head: Head, features: np.ndarray, task: Task, plan: Plan):
         self.task, self.plan = task, plan
         self.x = ((features - head.mean) / head.scale).astype(np.float32)
         arrays = [*head.coefs, *head.intercepts]
         self.values = np.concatenate([array.ravel() for array in arrays]).astype(np.float32)
         self.gradient, self.mean, self.square, self.spare = (np.zeros_like(self.values) for _ in range(4))
-        self.coefs, self.intercepts = split(self.values, arrays)
-        self.coef_gradients, self.intercept_gradients = split(self.gradient, arrays)
+        self.coefs, self.intercepts = views(self.values, arrays)
+        self.coef_gradients, self.intercept_gradients = views(self.gradient, arrays)
         self.steps = 0
 
-    def train(self, epoch):
+    def train(self, epoch: int) -> tuple[float, float]:
         """Go through the training rows once; return the mean loss and accuracy on the way."""
         batches = self.plan.order(self.task, epoch)
         rng = self.plan.draw(epoch, 1)
@@ -91,7 +93,7 @@ class Learner:
             self.step(cosine(self.plan.rate, self.steps, self.plan.epochs * len(batches)))
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def evaluate(self):
+    def evaluate(self) -> tuple[float, float]:
         """Return the mean loss and accuracy on the held-out rows."""
         rows = self.task.held_out
         loss, hits, total = losses(
@@ -99,13 +101,13 @@ class Learner:
         )
         return float(loss / total), float(hits / total)
 
-    def snapshot(self):
+    def snapshot(self) -> np.ndarray:
         return self.values.copy()
 
-    def restore(self, values):
+    def restore(self, values: np.ndarray) -> None:
         self.values[:] = values
 
-    def forward(self, x, rng=None) -> list[np.ndarray]:
+    def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
         """Return the input of every layer, and the probabilities; dropout where there is a generator."""
         layers = [x]
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
@@ -117,7 +119,7 @@ class Learner:
             layers.append(x)
         return [*layers, softmax(x @ self.coefs[-1] + self.intercepts[-1])]
 
-    def backward(self, layers, targets, weights):
+    def backward(self, layers: list[np.ndarray], targets: np.ndarray, weights: np.ndarray) -> None:
         """Set the gradient of the weighted mean of the losses."""
         delta = (layers[-1] - targets) * (weights / len(targets))[:, None]
         for i in reversed(range(len(self.coefs))):
@@ -127,7 +129,7 @@ class Learner:
                 # What dropout or ReLU set to zero passes nothing on.
                 delta = delta @ self.coefs[i].T * ((layers[i] > 0) / np.float32(1 - self.plan.dropout))
 
-    def step(self, rate):
+    def step(self, rate: float) -> None:
         """One step of AdamW."""
         self.steps += 1
         for coef in self.coefs:
@@ -145,21 +147,19 @@ class Learner:
         self.values -= self.spare
 
 
-def split(vector, like):
+def views(vector: np.ndarray, like: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Views of a vector in the shapes of other arrays: kernels, then biases."""
     ends = np.cumsum([array.size for array in like])
-    views = [
-        vector[end - array.size : end].reshape(array.shape) for end, array in zip(ends, like, strict=True)
-    ]
-    return views[: len(like) // 2], views[len(like) // 2 :]
+    found = [vector[end - one.size : end].reshape(one.shape) for end, one in zip(ends, like, strict=True)]
+    return found[: len(like) // 2], found[len(like) // 2 :]
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def losses(probabilities, targets, weights) -> np.ndarray:
+def losses(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the sums of loss, hits and weights."""
     logs = np.log(np.maximum(probabilities, 1e-30))
     hits = probabilities.argmax(axis=1) == targets.argmax(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -13,18 +14,26 @@ from sklearn.utils.multiclass import check_classification_targets
 from hybrid.finetune.course import Task
 
 
-def make_task(classes, codes, weights, class_weight, smoothing, share_held_out, seed) -> Task:
+def make_task(
+    classes: np.ndarray,
+    codes: np.ndarray,
+    sample_weight: np.ndarray,
+    class_weight: str | dict | None,
+    smoothing: float,
+    share_held_out: float,
+    seed: int,
+) -> Task:
     """Return smoothed targets, weights of mean 1, and the rows that train or are held out."""
     train, held_out = np.arange(len(codes)), np.arange(0)
     if share_held_out:
         train, held_out = hold_out(codes, share_held_out, seed)
-    weights = weights * compute_sample_weight(class_weight, classes[codes])
+    weights = sample_weight * compute_sample_weight(class_weight, classes[codes])
     targets = np.eye(len(classes))[codes] * (1 - smoothing) + smoothing / len(classes)
     weights = weights / weights[train].mean()
     return Task(targets.astype(np.float32), weights.astype(np.float32), train, held_out)
 
 
-def read_labels(y, n):
+def read_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, and each image's place among them."""
     if y is None:
         raise ValueError("This classifier requires y to be passed, but the target y is None.")
@@ -42,7 +51,7 @@ def read_labels(y, n):
     return classes, codes
 
 
-def read_weights(sample_weight, n):
+def read_sample_weight(sample_weight: Any, n: int) -> np.ndarray:
     """Return the images' weights."""
     if sample_weight is None:
         return np.ones(n)
@@ -56,7 +65,7 @@ def read_weights(sample_weight, n):
     return weights
 
 
-def hold_out(codes, fraction, seed):
+def hold_out(codes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split off a stratified part for early stopping, with an image of each class at least."""
     size = max(math.ceil(fraction * len(codes)), len(np.unique(codes)))
     try:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +26,17 @@ from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.sources.network import headless, named, preprocess
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
-def check_unfreeze(record, unfreeze):
+    from hybrid.features.recipe import Recipe
+    from hybrid.finetune.course import Plan, Task
+    from hybrid.finetune.head import Head
+    from hybrid.sources.record import Backbone
+
+
+def check_unfreeze(record: Backbone, unfreeze: str | int) -> None:
     """Refuse what names no part of the network; it is not loaded."""
     stages = [stage.name for stage in record.stages]
     count = isinstance(unfreeze, (int, np.integer)) and not isinstance(unfreeze, bool) and unfreeze > 0
@@ -41,7 +52,7 @@ def check_unfreeze(record, unfreeze):
         )
 
 
-def tuned(recipe, changes, engine, precision):
+def tuned(recipe: Recipe, changes: dict[str, np.ndarray], engine: str, precision: str) -> Recipe:
     """Return the recipe of the network with these arrays over its weights, and a fingerprint of its own.
 
     TensorFlow runs it under "auto", where it can: to convert every tuned network for OpenVINO would not pay.
@@ -60,7 +71,7 @@ def tuned(recipe, changes, engine, precision):
     return replace(recipe, network=network, engine=engine, precision=precision)
 
 
-def unfreeze_layers(record, base, unfreeze):
+def unfreeze_layers(record: Backbone, base: keras.Model, unfreeze: str | int) -> None:
     """Make layers of a Keras model trainable: all behind the stage before, or the last so many."""
     base.trainable = True
     layers = base.layers
@@ -82,29 +93,20 @@ def unfreeze_layers(record, base, unfreeze):
         )
 
 
-def tune(recipe, items, head, task, plan, unfreeze, augmentations, scratch):
-    """Train the head in place and the top of the network on it.
-
-    Returns
-    -------
-    changes : dict
-        The arrays that are others now, by the place and path of their variables.
-    records : list of dict
-        One an epoch.
-    """
-    learner = Learner(recipe, items, head, task, plan, unfreeze, augmentations, scratch)
-    with ThreadPoolExecutor(threads()) as learner.pool:
-        records = follow(plan, learner)
-    half = len(head.coefs)
-    values = [variable.value.numpy() for variable in learner.head]
-    head.coefs, head.intercepts = values[:half], values[half:]
-    return learner.changes(), records
-
-
 class Learner:
-    """A network and its head in training."""
+    """A network and its head in training: the head in place, the top of the network with it."""
 
-    def __init__(self, recipe, items, head, task, plan, unfreeze, augmentations, scratch):
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence,
+        head: Head,
+        task: Task,
+        plan: Plan,
+        unfreeze: str | int,
+        augmentations: Sequence[str],
+        scratch: bool,
+    ):
         self.recipe, self.items, self.task, self.plan = recipe, items, task, plan
         self.kinds, self.scratch = augmentations, scratch
         use_threads("tensorflow")
@@ -113,14 +115,22 @@ class Learner:
 
         self.base = headless(recipe.network)
         unfreeze_layers(recipe.network.backbone, self.base, unfreeze)
-        self.mean, self.scale = head.mean, head.scale
-        self.head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
-        self.trained = [*self.base.trainable_variables, *self.head]
+        self.head = head
+        self.trained_head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
+        self.trained = [*self.base.trainable_variables, *self.trained_head]
         self.before = {name: variable.value.numpy() for name, variable in named(self.base).items()}
         self.prepare_layers()
         self.compile(keras.optimizers.AdamW(plan.rate, weight_decay=plan.weight_decay or None))
 
-    def prepare_layers(self):
+    def run(self) -> list[dict[str, Any]]:
+        """Train; return a record an epoch."""
+        with ThreadPoolExecutor(threads()) as self.pool:
+            records = follow(self.plan, self)
+        values, half = [variable.value.numpy() for variable in self.trained_head], len(self.head.coefs)
+        self.head.coefs, self.head.intercepts = values[:half], values[half:]
+        return records
+
+    def prepare_layers(self) -> None:
         """Seed a network's own dropout, and have its statistics follow the last epoch: Keras's lag behind."""
         steps = len(self.plan.order(self.task, 0))
         for i, layer in enumerate(self.base.layers):
@@ -129,7 +139,7 @@ class Learner:
             if hasattr(layer, "moving_mean"):
                 layer.momentum = min(layer.momentum, 1 - 1 / steps)
 
-    def compile(self, optimizer):
+    def compile(self, optimizer: keras.Optimizer) -> None:
         """Make the graphs of a step and of a prediction."""
         tf, spec = self.tensorflow, self.tensorflow.TensorSpec
         pixels = spec((None, *self.recipe.network.size, 3), tf.uint8)
@@ -142,7 +152,7 @@ class Learner:
         )
         self.test = tf.function(self.examine, [pixels, targets, weights], autograph=False, jit_compile=False)
 
-    def learn(self, pixels, targets, weights, seed):
+    def learn(self, pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor) -> tuple:
         with self.tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             values = [variable.value for variable in self.trained]
             tape.watch(values)
@@ -151,7 +161,7 @@ class Learner:
         self.optimizer.apply(tape.gradient(loss, values), self.trained)
         return losses, hits
 
-    def examine(self, pixels, targets, weights, seed=None):
+    def examine(self, pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: Any = None) -> tuple:
         """Return each image's weighted loss, and whether the network is right."""
         tf = self.tensorflow
         logits = self.logits(pixels, seed)
@@ -159,16 +169,17 @@ class Learner:
         hits = tf.cast(tf.argmax(logits, 1) == tf.argmax(targets, 1), tf.float32) * weights
         return losses, hits
 
-    def logits(self, pixels, seed):
+    def logits(self, pixels: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """The network's answers; with a seed those of training, with dropout."""
         tf = self.tensorflow
         x = self.base(
             preprocess(self.recipe.network.backbone, pixels), training=self.scratch and seed is not None
         )
         x = x[0] if isinstance(x, (list, tuple)) else x
-        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.mean) / self.scale
-        half = len(self.head) // 2
-        for i, (coef, intercept) in enumerate(zip(self.head[:half], self.head[half:], strict=True)):
+        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.head.mean) / self.head.scale
+        layers = self.trained_head
+        half = len(layers) // 2
+        for i, (coef, intercept) in enumerate(zip(layers[:half], layers[half:], strict=True)):
             x = x @ coef.value + intercept.value
             if i < half - 1:
                 x = tf.nn.relu(x)
@@ -176,7 +187,7 @@ class Learner:
                     x = tf.nn.experimental.stateless_dropout(x, self.plan.dropout, seed + [0, i])
         return x
 
-    def train(self, epoch):
+    def train(self, epoch: int) -> tuple[float, float]:
         """Go through the training images once; return the mean loss and accuracy on the way."""
         batches, sums = self.plan.order(self.task, epoch), np.zeros(3)
         for number, (rows, pixels) in enumerate(self.pixels(batches, epoch)):
@@ -187,7 +198,7 @@ class Learner:
             sums += np.sum(losses), np.sum(hits), weights.sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def evaluate(self):
+    def evaluate(self) -> tuple[float, float]:
         """Return the mean loss and accuracy on the held-out images."""
         rows, size = self.task.held_out, self.plan.batch_size
         sums = np.zeros(3)
@@ -197,36 +208,38 @@ class Learner:
             sums += np.sum(losses), np.sum(hits), weights.sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def snapshot(self):
+    def snapshot(self) -> list[np.ndarray]:
         return [variable.value.numpy() for variable in self.variables()]
 
-    def restore(self, values):
+    def restore(self, values: list[np.ndarray]) -> None:
         for variable, value in zip(self.variables(), values, strict=True):
             variable.assign(value)
 
-    def variables(self):
+    def variables(self) -> list:
         """All that training changes: in a network from scratch the statistics, too."""
-        return [*self.base.weights, *self.head] if self.scratch else self.trained
+        return [*self.base.weights, *self.trained_head] if self.scratch else self.trained
 
-    def changes(self):
-        """Return what is not as it was, over what had been tuned before."""
+    def changes(self) -> dict[str, np.ndarray]:
+        """Return the arrays that are not as they were, over those that had been tuned before."""
         after = {name: variable.value.numpy() for name, variable in named(self.base).items()}
         changed = {
             name: value for name, value in after.items() if not np.array_equal(value, self.before[name])
         }
         return (self.recipe.network.weights.changes or {}) | changed
 
-    def pixels(self, batches, epoch=None):
+    def pixels(
+        self, batches: list[np.ndarray], epoch: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, uint8 images), decoded in threads one batch ahead; augmented in training."""
         ahead = deque()
         for rows in batches:
-            ahead.append((rows, [self.pool.submit(self.load, row, epoch) for row in rows]))
+            ahead.append((rows, [self.pool.submit(self.decoded, row, epoch) for row in rows]))
             if len(ahead) > 1:
                 yield self.collect(*ahead.popleft())
         while ahead:
             yield self.collect(*ahead.popleft())
 
-    def collect(self, rows, futures):
+    def collect(self, rows: np.ndarray, futures: list[Future]) -> tuple[np.ndarray, np.ndarray]:
         images = [future.result() for future in futures]
         failures = [
             (row, self.items[row], str(image))
@@ -237,7 +250,7 @@ class Learner:
             raise_for(failures)
         return rows, np.stack(images)
 
-    def load(self, row, epoch):
+    def decoded(self, row: int, epoch: int | None) -> np.ndarray | ImageError:
         """Return an image's pixels, or the error."""
         frame, kinds = self.recipe.frame, self.kinds if epoch is not None else ()
         try:

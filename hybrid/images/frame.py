@@ -37,9 +37,9 @@ class Frame:
     size : (height, width)
     resize : "crop", "squash" or "pad"
         "crop" scales the picture until it just covers `margin` times the frame and takes the centre: the
-        evaluation protocol of most networks, also for a picture that has the frame's size already.
-        "squash" distorts the whole picture to the frame; "pad" fits the whole picture into it, centred on
-        black. Both leave a picture of the frame's size as it is, bit for bit.
+        evaluation protocol of most networks. "squash" distorts the whole picture to the frame; "pad" fits the
+        whole picture into it, centred on black. A picture that has the frame's size is taken as it is, bit for
+        bit; its corners are cut from the scaled picture all the same.
     margin : float
         Canvas over frame, at least 1 and below 2. "squash" and "pad" use it for the corners only.
     interpolation : str
@@ -70,6 +70,8 @@ class Frame:
             part_w, part_h = w * x_unit, h * y_unit
             x, y = round((across - w) / 2) * x_unit, round((down - h) / 2) * y_unit
             windows = [(x, y, x + part_w, y + part_h)]
+            if (height, width) == self.size:
+                windows = [(0.0, 0.0, float(width), float(height))]
         else:
             unit = max(width / w, height / h)
             across, down = (width, height) if self.resize == "squash" else (w * unit, h * unit)

@@ -134,15 +134,15 @@ def name(item: object) -> str:
     return f"{item!r:.80}"
 
 
-def report(failures: Sequence[tuple[int, object, str]]) -> str:
-    """Return a line for each (index, item, reason), the first few of many."""
+def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = "pass on_error='nan'"):
+    """Raise one ImageError for all (index, item, reason)."""
+    them = "it" if len(failures) == 1 else "them"
+    raise ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+
+
+def listing(failures: Sequence[tuple[int, object, str]]) -> str:
+    """Name bad images (index, item, reason), a line each; the first of many."""
     lines = [f"Cannot decode {name(item)} (item {index}): {reason}." for index, item, reason in failures]
     if len(lines) > LISTED:
         lines[LISTED:] = [f"... and {len(lines) - LISTED} more."]
     return "\n".join(lines)
-
-
-def raise_for(failures: Sequence[tuple[int, object, str]]):
-    """Raise one ImageError for all (index, item, reason)."""
-    them = "it" if len(failures) == 1 else "them"
-    raise ImageError(f"{report(failures)} Remove {them}, or pass on_error='nan'.")

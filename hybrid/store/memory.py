@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ LIMIT = 128 * 2**20
 RACY_SECONDS = 2  # the coarsest clock of a file system in use: FAT's
 
 
-def states(items) -> list[tuple] | None:
+def states(items: Iterable) -> list[tuple] | None:
     """Return what changes with each file's content; None where not every item is a file that rests."""
     now, found = time.time(), []
     for item in items:
@@ -30,14 +31,15 @@ def states(items) -> list[tuple] | None:
 class Memory:
     """Rows by recipe and by the state that a file had before it was read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.clear()
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget everything."""
-        self.rows, self.bytes = {}, 0
+        self.rows: dict[Hashable, dict[Hashable, np.ndarray]] = {}
+        self.bytes = 0
 
-    def get(self, recipe, files) -> np.ndarray | None:
+    def get(self, recipe: Hashable, files: list) -> np.ndarray | None:
         """Return a new matrix of the files' rows, if all of them are known."""
         rows = self.rows.get(recipe, {})
         try:
@@ -45,7 +47,7 @@ class Memory:
         except KeyError:
             return None
 
-    def keep(self, recipe, files, matrix):
+    def keep(self, recipe: Hashable, files: list, matrix: np.ndarray) -> None:
         """Remember rows, in a copy: the matrix is its caller's to change."""
         rows = self.rows.setdefault(recipe, {})
         fresh = [i for i, state in enumerate(files) if state not in rows]

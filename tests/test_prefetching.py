@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.stats import randint
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.ensemble import VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -149,8 +151,6 @@ def test_a_warm_worker_loads_no_network(files, store):
 
 
 def test_prefetch_finds_featurizers_wherever_they_are_nested(files, store):
-    import pandas as pd
-
     frame = pd.DataFrame({"front": files, "back": files[::-1], "age": np.arange(N)})
 
     def tiny(**params):
@@ -211,8 +211,185 @@ def test_prefetch_without_a_store_says_what_to_do(files):
         prefetch(pipeline(None), files)
 
 
-def test_an_unknown_classifier_is_answered_with_the_near_one():
-    with pytest.raises(ValueError, match="Did you mean 'logistic'"):
-        build_pipeline("logistics")
-    with pytest.raises(TypeError, match="an estimator"):
-        build_pipeline(3)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_grid_of_layers_and_poolings_took_a_pass_for_each_without_prefetch(files, store, n_jobs):
+    grid = GRID | {
+        "featurizer__pooling": ["avg", "max", "gem"],
+        "featurizer__layers": ["stage1", "stage2", "last"],
+    }
+    GridSearchCV(pipeline(store), grid, cv=2, n_jobs=n_jobs).fit(files, y)
+    assert passes(store) == N
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_four_stages_and_three_poolings_of_a_real_network_cost_one_pass_an_image(photographs, store, n_jobs):
+    images = np.array(sorted(map(str, (photographs / "ants_bees").rglob("*.jpg")))[:12])
+    grid = {
+        "featurizer__layers": ["stage2", "stage3", "stage4", "stage5"],
+        "featurizer__pooling": ["avg", "max", "gem"],
+        "classifier__C": [0.1, 1, 10],
+    }
+    model = build_pipeline("logistic", backbone="efficientnet_lite0", store=store)
+    GridSearchCV(model, grid, cv=2, n_jobs=n_jobs).fit(images, np.arange(12) % 2)
+    assert passes(store) == 12
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_union_of_two_layers_took_two_passes(files, store, n_jobs):
+    parts = [(layer, ResNetFeaturizer("tiny", store=store, layers=layer)) for layer in ("stage2", "last")]
+    FeatureUnion(parts, n_jobs=n_jobs).fit_transform(files)
+    assert passes(store) == N
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_vote_of_two_pipelines_took_two_passes(files, store, n_jobs):
+    voters = [(layer, pipeline(store, layers=layer)) for layer in ("stage2", "last")]
+    VotingClassifier(voters, n_jobs=n_jobs).fit(files, y)
+    assert passes(store) == N
+
+
+def test_avg_then_max_then_gem_took_three_passes(files, store):
+    for pooling in ("avg", "max", "gem"):
+        ResNetFeaturizer("tiny", store=store, pooling=pooling).fit_transform(files)
+    assert passes(store) == N
+
+
+@pytest.mark.parametrize("layers", [["last", "predictions"], ["predictions", "last"]])
+def test_last_before_predictions_was_read_off_the_network_without_a_head(files, store, layers):
+    model = build_pipeline("logistic", backbone="efficientnet_lite0", image_size=32, store=store)
+    search = GridSearchCV(model, {"featurizer__layers": layers}, cv=2)
+    assert prefetch(search, files) == N
+    search.fit(files, y)
+    assert passes(store) == N
+
+
+FRAME_COLUMNS = {
+    "name": "front",
+    "names": ["front"],
+    "position": 0,
+    "slice": slice(0, 1),
+    "slice of names": slice("front", "front"),
+    "array": np.array(["front"]),
+    "Index": pd.Index(["front"]),
+    "mask": [True, False],
+    "array mask": np.array([True, False]),
+    "selector": make_column_selector("front"),
+}
+
+
+@pytest.mark.parametrize("columns", FRAME_COLUMNS.values(), ids=FRAME_COLUMNS)
+def test_columns_as_slice_array_or_index_failed_where_fit_works(files, store, columns):
+    frame = pd.DataFrame({"front": files, "age": np.arange(N)})
+    both = ColumnTransformer([("image", ResNetFeaturizer("tiny", store=store), columns)])
+    assert prefetch(make_pipeline(both, LogisticRegression()), frame) == N
+    both.fit(frame)
+    assert passes(store) == N
+
+
+def test_a_featurizer_as_remainder_was_skipped(files, store):
+    frame = pd.DataFrame({"front": files, "age": np.arange(N)})
+    rest = ColumnTransformer(
+        [("age", StandardScaler(), ["age"])], remainder=ResNetFeaturizer("tiny", store=store)
+    )
+    assert prefetch(rest, frame) == N
+
+
+def test_a_featurizer_behind_another_step_of_two_columns_failed(files, store):
+    frame = pd.DataFrame({"front": files, "age": np.arange(N)})
+    chosen = make_pipeline(FunctionTransformer(lambda X: X["front"]), ResNetFeaturizer("tiny", store=store))
+    with pytest.warns(UserWarning, match="'resnetfeaturizer' is not prefetched"):
+        assert prefetch(chosen, frame) == 0
+    assert chosen.fit_transform(frame).shape == (N, 64)
+
+
+class ApplyToCols(TransformerMixin, BaseEstimator):
+    """What skrub's does: a copy of the transformer for each column."""
+
+    def __init__(self, transformer, cols):
+        self.transformer = transformer
+        self.cols = cols
+
+    def fit(self, X, y=None):
+        self.fitted_ = {column: clone(self.transformer).fit(X[[column]]) for column in self.cols}
+        return self
+
+    def transform(self, X):
+        return np.hstack([one.transform(X[[column]]) for column, one in self.fitted_.items()])
+
+
+class TableVectorizer(ApplyToCols):
+    """What skrub's takes: pairs of a transformer and its columns."""
+
+    def __init__(self, specific_transformers=()):
+        self.specific_transformers = specific_transformers
+
+    def fit(self, X, y=None):
+        self.fitted_ = {
+            column: clone(one).fit(X[[column]])
+            for one, columns in self.specific_transformers
+            for column in columns
+        }
+        return self
+
+
+def test_transformers_that_choose_columns_failed_or_were_skipped(files, store):
+    frame = pd.DataFrame({"front": files[: N // 2], "back": files[N // 2 :], "age": np.arange(N // 2)})
+    tiny = ResNetFeaturizer("tiny", store=store)
+    assert prefetch(ApplyToCols(tiny, ["front"]), frame) == N // 2
+    assert (
+        prefetch(make_pipeline(TableVectorizer([(tiny, ["front", "back"])]), LogisticRegression()), frame)
+        == N // 2
+    )
+    with pytest.warns(UserWarning, match=r"ApplyToCols is not prefetched: .*'side'"):
+        assert prefetch(ApplyToCols(tiny, ["side"]), frame) == 0
+
+
+class Categorical:
+    """As Optuna's and scikit-optimize's."""
+
+    def __init__(self, *values):
+        self.choices = values
+
+
+class ForeignSearch(BaseEstimator):
+    """A search of another package: its spaces have names and shapes of their own."""
+
+    def __init__(self, estimator, search_spaces):
+        self.estimator = estimator
+        self.search_spaces = search_spaces
+
+
+@pytest.mark.parametrize("shape", [lambda space: space, lambda space: [space], lambda space: [(space, 8)]])
+def test_searches_of_other_packages_failed(files, store, shape):
+    space = {
+        "featurizer__layers": Categorical("stage2", "stage3.own"),
+        "classifier__C": (0.1, 10.0, "log-uniform"),
+    }
+    space |= {"featurizer__pooling": ["avg", "max"], "featurizer__image_size": (24, 64)}
+    search = ForeignSearch(pipeline(store), shape(space))
+    with pytest.warns(UserWarning, match="prefetched|known") as caught:
+        assert prefetch(search, files) == N
+    messages = " ".join(str(warning.message) for warning in caught)
+    assert "'featurizer__image_size' cannot be known before the search" in messages
+    assert "not prefetched: Got layers='stage3.own'" in messages
+
+
+def test_swapped_arguments_were_no_error(files, store):
+    with pytest.raises(TypeError, match=r"ndarray .* The estimator comes first: prefetch\(estimator, X\)"):
+        prefetch(files, pipeline(store))
+    with pytest.raises(TypeError, match="type as the estimator, but expected one"):
+        prefetch(LogisticRegression, files)
+
+
+def test_an_estimator_without_a_featurizer_was_no_warning(files):
+    with pytest.warns(UserWarning, match=r"no ResNetFeaturizer inside GridSearchCV") as caught:
+        assert prefetch(GridSearchCV(LogisticRegression(), {"C": [1, 2]}), files) == 0
+    assert caught[0].filename == __file__
+
+
+def test_a_candidate_that_cannot_be_fitted_failed_where_the_search_goes_on(files, store):
+    search = GridSearchCV(pipeline(store), {"featurizer__pooling": ["mean", "avg"]}, cv=2)
+    with pytest.warns(UserWarning, match="not prefetched: Got pooling='mean'"):
+        assert prefetch(search, files) == N
+    with pytest.raises(ValueError, match="pooling='mean'"):
+        prefetch(pipeline(store, pooling="mean"), files)

@@ -1,0 +1,110 @@
+"""The kinds of models that are trained: for each what a config may say of it, and how it is built.
+
+`build_pipeline` and `train` both read them, so that their defaults are the same. A new kind is a section and an
+entry in `KINDS`, and a line in `hybrid.config.Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import sklearn
+from pydantic import BeforeValidator, Field
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.svm import SVC
+
+from hybrid.fields import Absent, Gammas, Number, Numbers, Section, as_values, several
+from hybrid.finetune.classifier import FineTunedClassifier
+
+SCALERS = {"standard": StandardScaler, "l2": Normalizer, "none": lambda: "passthrough"}
+Scalers = several(Literal[*SCALERS])
+Kernels = several(Literal["rbf", "linear"])
+CALIBRATION_FOLDS = 5
+# A temperature leaves the SVC's choices as they are; a sigmoid a class, all there was before 1.8, favours
+# the frequent ones.
+CALIBRATION = "temperature" if tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8) else "sigmoid"
+
+
+class SVM(Section):
+    # Pooled features share one scale; on small sets an RBF kernel does better without standardising them.
+    scaler: Scalers = ("none",)
+    C: Numbers = (10.0, 1.0, 100.0)
+    gamma: Gammas = ("scale",)
+    kernel: Kernels = ("rbf",)
+
+
+class Logistic(Section):
+    scaler: Scalers = ("standard",)
+    C: Numbers = (0.1, 0.01, 1.0)
+    max_iter: int = Field(1000, ge=1)
+
+
+class Finetune(Section):
+    """A dense head on the last layer and, with `unfreeze`, the network tuned with it."""
+
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_values)] = (128,)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    epochs: int = Field(50, ge=0)
+    learning_rate: Number = 0.001
+    unfreeze: Annotated[str | int | None, Absent] = None
+    tuning_epochs: int = Field(10, ge=1)
+    tuning_rate: Number = 0.0001
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    patience: Annotated[int, Field(ge=1)] | None = None
+
+
+def calibrated(classifier: BaseEstimator, y: np.ndarray) -> BaseEstimator:
+    """Return a classifier that has probabilities, too; each class of `y` has two images at least."""
+    cv = int(min(CALIBRATION_FOLDS, np.unique(y, return_counts=True)[1].min()))
+    return CalibratedClassifierCV(classifier, method=CALIBRATION, cv=cv, ensemble=False)
+
+
+def numbered_gamma(params: dict, X: np.ndarray) -> dict:
+    """Return an SVC's parameters with the number that its gamma stands for on these features."""
+    spread = X.shape[1] * X.var()
+    numbers = {"scale": 1 / spread if spread else 1.0, "auto": 1 / X.shape[1]}
+    return params | {"gamma": numbers.get(params["gamma"], params["gamma"])}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How models of a kind are built, and what they may be given."""
+
+    section: type[Section]  # of a config: what may be set, with the defaults
+    classifier: Callable[..., BaseEstimator]  # takes what the section says, but for the scaler
+    searched: tuple[str, ...] = ()  # keys of the section that hold several values
+    needs_calibration: bool = False  # it has no probabilities of its own
+    takes_images: bool = False  # instead of scaled features
+    # Only what sees rows by their distances or products alone may be given them on other axes: parameters and
+    # features in, the parameters that mean the same there out.
+    turned: Callable[[dict, np.ndarray], dict] | None = None
+
+    def default(self) -> dict[str, Any]:
+        """Return the parameters of a model that is not searched: the first value of each."""
+        return {name: one[0] if name in self.searched else one for name, one in self.section()}
+
+    def steps(self, params: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Return scaler and classifier as steps of a Pipeline; what takes images has no scaler."""
+        scaler = [] if self.takes_images else [("scaler", SCALERS[params["scaler"]]())]
+        return [*scaler, ("classifier", self.build(params))]
+
+    def build(self, params: dict[str, Any]) -> BaseEstimator:
+        """Return the classifier, unfitted."""
+        return self.classifier(**{name: value for name, value in params.items() if name != "scaler"})
+
+
+KINDS = {
+    "svm": Kind(
+        SVM, SVC, searched=("scaler", "C", "gamma", "kernel"), needs_calibration=True, turned=numbered_gamma
+    ),
+    "logistic": Kind(Logistic, LogisticRegression, searched=("scaler", "C"), turned=lambda params, X: params),
+    "finetune": Kind(Finetune, FineTunedClassifier, takes_images=True),
+}
+# What competes under kind = "auto"; where two do equally well, the earlier one is chosen.
+AUTO = "logistic", "svm"
