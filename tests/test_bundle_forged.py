@@ -347,7 +347,6 @@ def test_a_process_that_loads_any_bundle_stays_small(sound, tmp_path):
     assert "refused" in limited(forged(sound, "knn", tmp_path, large))
     million = setting(support_vectors_=np.zeros((1_000_000, 64)), _dual_coef_=np.zeros((1, 1)))
     assert "refused" in limited(forged(sound, "svc", tmp_path, million))
-    assert "refused" in limited(forged(sound, "svc", tmp_path, reading(image_size=12000)))
 
 
 # Networks inside.
