@@ -41,6 +41,7 @@ from hybrid.archive.manifest import MODEL, read_manifest, read_part
 from hybrid.bundle import portable, probes
 from hybrid.bundle.loading import read as read_bundle
 from hybrid.bundle.portable import walk
+from hybrid.bundle.saving import warn_of_trust
 from hybrid.features import recipe
 from hybrid.store.feature_store import FeatureStore
 
@@ -361,6 +362,12 @@ def test_weights_that_are_not_here_are_asked_for(sample, tmp_path, monkeypatch):
     )
     with pytest.raises(BundleError, match=r"does not run here \(no weights\).*include_network=True"):
         load(path)
+
+
+def test_a_bundle_that_names_a_weights_file_needs_trust(model, tmp_path):
+    data = read_part(*read_manifest(save(model, tmp_path / "model.hybrid")), MODEL)
+    with pytest.warns(UserWarning, match=r"only by load\(path, trusted=True\).*the weights file 'tiny.h5'"):
+        warn_of_trust(data, 1, [ResNetFeaturizer("tiny", weights="tiny.h5")])
 
 
 def test_joblib_keeps_working_and_small(model, sample, tmp_path):

@@ -12,12 +12,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from typing import BinaryIO
 
 import numpy as np
 import sklearn
 
-from hybrid.bundle.checks import NotChecked, check_state
+from hybrid.bundle.checks import COMMON, NotChecked, check_state, is_plain
 from hybrid.bundle.estimators import ESTIMATORS
 from hybrid.bundle.trees import build_tree
 
@@ -149,7 +150,7 @@ def read_ndarray(reader: Reader, node: dict) -> np.ndarray:
     if node["type"] == "numpy":
         return reader.array(node["file"])
     items, shape = read_list(reader, node), reader.read(node["shape"])
-    if not all(item is None or type(item) in TYPES.values() for item in items) or shape != (len(items),):
+    if not all(map(is_plain, items)) or shape != (len(items),):
         raise ValueError("an array of objects that are not plain values")
     found = np.empty(len(items), object)
     found[:] = items
@@ -169,16 +170,24 @@ def read_object(reader: Reader, node: dict) -> object:
     state = reader.read(node["content"])
     if not isinstance(state, dict):
         raise ValueError(f"{name} without attributes")
-    state = {key: value for key, value in state.items() if key != "_sklearn_version"}
-    kind = getattr(import_module(module), name)
-    check_state(kind, ESTIMATORS[f"{module}.{name}"], state)
+    kind, table = getattr(import_module(module), name), ESTIMATORS[f"{module}.{name}"]
+    if state.pop("_sklearn_version", sklearn.__version__) != sklearn.__version__:
+        state = translated(kind, table, state)
+    check_state(kind, table, state)
     found = kind.__new__(kind)
     if module.startswith("sklearn.") and hasattr(kind, "__setstate__"):
-        # By it, isotonic regression makes the function that it interpolates by. What is checked is of any version.
+        # By it, isotonic regression makes the function that it interpolates by.
         found.__setstate__(state | {"_sklearn_version": sklearn.__version__})
     else:
         found.__dict__.update(state)
     return found
+
+
+def translated(kind: type, table: dict[str, str], state: dict) -> dict:
+    """Return what another version of scikit-learn saved with this one's parameters; the probes tell what it does."""
+    defaults = {name: one.default for name, one in signature(kind).parameters.items()}
+    known = defaults.keys() | {name.rstrip("?") for name in COMMON | table}
+    return defaults | {name: value for name, value in state.items() if name in known or not is_plain(value)}
 
 
 def read_tree(reader: Reader, node: dict) -> object:

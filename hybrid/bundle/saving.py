@@ -37,7 +37,8 @@ def save(
     ----------
     model : estimator
         A fitted pipeline or estimator with one :class:`ResNetFeaturizer` or more inside. Of a search, the
-        best model is saved; scikit-learn-intelex's SVC is saved as scikit-learn's.
+        best model is saved; scikit-learn-intelex's SVC is saved as scikit-learn's, and nearest neighbours
+        without their search tree. A warning says what `load` takes only with ``trusted=True``.
     path : str or path
         A name that ends in ".hybrid" is one file; any other is a folder. A bundle that stands there is
         replaced in one step.
@@ -76,7 +77,8 @@ def save(
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
     check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
     parts = {MODEL: portable.dumps(content)}
-    warn_of_trust(parts[MODEL], len(featurizers))
+    outside = templates if include_network else featurizers + templates
+    warn_of_trust(parts[MODEL], len(featurizers), outside)
     with tempfile.TemporaryDirectory() as folder:
         networks = write_networks(featurizers, recipes, Path(folder)) if include_network else {}
         parts |= {file.name: file for file in sorted(Path(folder).iterdir())}
@@ -92,10 +94,13 @@ def save(
     return path
 
 
-def warn_of_trust(data: bytes, count: int):
+def warn_of_trust(data: bytes, count: int, outside: list[BaseEstimator]):
     """Say which bundles `load` takes only from those whom the reader trusts."""
     try:
         check_content(portable.loads(data), count)
+        for one in outside:
+            if one.weights not in (None, "imagenet"):
+                raise ValueError(f"it names the weights file {one.weights!r}")
     except Exception as exc:
         warnings.warn(
             f"Others load this bundle only by load(path, trusted=True), which asks that they trust you: {exc}.",

@@ -75,14 +75,18 @@ def kept(core: openvino.Core, key: str, convert: Callable[[], openvino.Model]) -
 @contextlib.contextmanager
 def alone(key: str) -> Iterator[None]:
     """Hold other processes off a network; where one holds us off for too long, go on all the same."""
+    lock = networks_folder() / f"{key}{LOCK}"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             make_folder()
-            file = stack.enter_context(open(networks_folder() / f"{key}{LOCK}", "a"))
+            file = stack.enter_context(open(lock, "a"))
             until = time.monotonic() + WAIT_SECONDS
             while fcntl and not locked(file) and time.monotonic() < until:
                 time.sleep(POLL_SECONDS)
         yield
+    if not lock.with_suffix("").is_dir():
+        with contextlib.suppress(OSError):
+            lock.unlink()
 
 
 def locked(file: IO) -> bool:
