@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 from io import BytesIO
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -703,3 +704,11 @@ def test_bad_images_are_left_out_of_training_from_scratch(few):
 def test_a_tuned_network_does_not_go_into_a_bundle(tuned, tmp_path):
     with pytest.raises(ValueError, match="Got include_network=True, but a tuned network is not converted"):
         save(tuned, tmp_path / "model.hybrid", include_network=True)
+
+
+def test_the_drift_of_a_tuned_network_is_not_measured(tuned, monkeypatch):
+    monkeypatch.setattr(
+        opened, "kind", lambda name: SimpleNamespace(load=lambda *all: SimpleNamespace(drift=1.0))
+    )
+    network = tuned.featurizer_._recipe().network
+    assert opened.load(network, (("last", "avg"),), "tensorflow", "bfloat16").drift is None
