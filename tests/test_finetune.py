@@ -1,6 +1,7 @@
 """FineTunedClassifier: heads on the tiny network, tuning on EfficientNet-Lite0 at 32 pixels."""
 
 import pickle
+import sys
 import zipfile
 from io import BytesIO
 from types import SimpleNamespace
@@ -432,6 +433,25 @@ def test_a_bundle_gives_the_same_probabilities(sample, tuned, tmp_path, is_tuned
     assert not any("pkl" in name or "pickle" in name or "keras" in name for name in names)
 
 
+def test_a_tuned_network_goes_into_a_bundle_converted(sample, tuned, tmp_path, monkeypatch):
+    X, _ = sample
+    exact = clone(tuned.featurizer_).set_params(precision="float32", store=None).fit(X)
+    expected = exact.tune(tuned.base_weights_).transform(X)
+    path = save(tuned, tmp_path / "model.hybrid", include_network=True)
+    assert tuned.base_weights_
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    loaded = load(path)
+    assert loaded.base_weights_ == {}
+    assert loaded.featurizer_.engine_ == "openvino"
+    loaded.featurizer_.set_params(precision="float32", store=None)
+    assert np.allclose(loaded.featurizer_.transform(X), expected, rtol=1e-3, atol=1e-4)
+    again = load(save(loaded, tmp_path / "again", include_network=True))
+    assert np.allclose(again.predict_proba(X), loaded.predict_proba(X), atol=1e-6)
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    assert sizes["network-0.bin"] > 5 * sizes["model.skops"]
+
+
 def test_a_bundle_holds_no_objects_of_keras(few, tmp_path):
     import keras
 
@@ -699,11 +719,6 @@ def test_bad_images_are_left_out_of_training_from_scratch(few):
         classifier.fit(X, y)
     with pytest.raises(ImageError, match="Cannot decode"):
         clone(classifier).fit([b"no image", b"nor this"], ["a", "b"])
-
-
-def test_a_tuned_network_does_not_go_into_a_bundle(tuned, tmp_path):
-    with pytest.raises(ValueError, match="Got include_network=True, but a tuned network is not converted"):
-        save(tuned, tmp_path / "model.hybrid", include_network=True)
 
 
 def test_the_drift_of_a_tuned_network_is_not_measured(tuned, monkeypatch):

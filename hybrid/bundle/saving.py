@@ -74,8 +74,6 @@ def save(
     if not featurizers:
         raise ValueError(f"Got {model!r:.200}, but expected a model with a fitted ResNetFeaturizer inside.")
     check_sources(featurizers, templates, include_network)
-    if include_network and any(getattr(one, "base_weights_", None) for one in featurizers):
-        raise ValueError("Got include_network=True, but a tuned network is not converted: leave it out.")
     recipes = [probes.describe(one) for one in featurizers]
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
     check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
