@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _MODULES = {
+    "FeatureNormalizer": "normalise",
     "FeatureStore": "store.feature_store",
     "FineTunedClassifier": "finetune.classifier",
     "ResNetFeaturizer": "featurizer",

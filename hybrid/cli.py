@@ -49,6 +49,7 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="The table's co
 GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
 ]
+Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -81,12 +82,13 @@ def check(
     label: LabelColumn = None,
     group: GroupColumn = None,
     backbone: BackboneName = "efficientnet_lite0",
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
     from hybrid.experiment.check import check
 
-    frame = read(data, image=image, label=label, group=group)
+    frame = read(data, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
     if fix:
@@ -114,6 +116,7 @@ def train(
         typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
     ] = None,
     key: KeyFile = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
@@ -123,7 +126,7 @@ def train(
 
     if out:
         check_place(out)
-    frame = read(data, image=image, label=label, group=group, weight=weight)
+    frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
     outcome = train(frame, chosen, verbose=watched())
@@ -145,13 +148,15 @@ def evaluate(
     image: ImageColumn = None,
     label: LabelColumn = None,
     key: KeyFile = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Score a model on images that it was not trained on."""
     from hybrid.bundle.loading import load
     from hybrid.experiment.evaluation import evaluate
 
-    emit(evaluate(load(model, key), read(data, image=image, label=label)), as_json, show.evaluation)
+    frame = read(data, image=image, label=label, urls=urls or None)
+    emit(evaluate(load(model, key), frame), as_json, show.evaluation)
 
 
 @app.command(
@@ -193,12 +198,13 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Score several experiments on the same folds and test their differences."""
     from hybrid.experiment.compare import compare
 
-    frame = read(data, image=image, label=label, group=group, weight=weight)
+    frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
     emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
 
@@ -220,13 +226,14 @@ def featurize(
     ] = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
+    urls: Urls = False,
     as_json: Json = False,
 ):
     """Write the features of all images into a table: path, label, named columns."""
     from hybrid.featurizer import ResNetFeaturizer
     from hybrid.tasks.featurize import write_features
 
-    frame = read(data, image=image, label=label)
+    frame = read(data, image=image, label=label, urls=urls or None)
     featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
     emit(write_features(frame, out, featurizer, verbose=watched()), as_json, show.values)
 

@@ -78,6 +78,9 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
     EfficientNet-Lite0. Where that would take more than half of the store's limit (HYBRID_STORE_LIMIT, 10 GB),
     only what was asked for is kept: raise the limit, or call :func:`hybrid.prefetch` first.
 
+    In bfloat16, what else is read of a network in the same pass moves a row by as much as its rounding, some
+    thousandths; in float32 by nothing that counts.
+
     "predictions" need the network with its head. Where Keras publishes the weights of that in another file, it
     counts as another network.
 

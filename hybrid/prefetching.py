@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from numbers import Integral
 
 import numpy as np
@@ -20,7 +20,7 @@ from hybrid.images.pixels import ImageError
 LATER = "Its features are stored when they are first asked for."
 
 
-def prefetch(estimator, X, verbose=0):
+def prefetch(estimator: object, X: object, verbose: int = 0) -> int:
     """Compute every feature that fitting will ask for, in one forward pass a network.
 
     `fit` alone costs one pass an image, too, for the stages and poolings that a pass keeps by itself (see
@@ -129,25 +129,25 @@ def first_step(pipeline: Pipeline) -> object:
 class Watcher(TransformerMixin, BaseEstimator):
     """A transformer that remembers what it is shown; its clones are itself."""
 
-    def __init__(self):
-        self.shown = []
+    def __init__(self) -> None:
+        self.shown: list[object] = []
 
-    def __sklearn_clone__(self):
+    def __sklearn_clone__(self) -> Watcher:
         return self
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def fit(self, X, y=None):
+    def fit(self, X: Sized, y: object = None) -> Watcher:
         """Remember X."""
         self.shown.append(X)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Sized) -> np.ndarray:
         """Return nothing of interest, in one column."""
         return np.zeros((len(X), 1))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Name that column."""
         return np.array(["nothing"], dtype=object)
 
@@ -157,9 +157,9 @@ def watch(estimator: BaseEstimator, X: object) -> list[tuple[object, object]]:
 
     Which columns go where is the estimator's to say: names, slices, masks, selectors, kinds of columns.
     """
-    pairs = []
+    pairs: list[tuple[object, Watcher]] = []
 
-    def stand_in(value):
+    def stand_in(value: object) -> object:
         if is_estimator(value):
             pairs.append((value, Watcher()))
             return pairs[-1][1]

@@ -330,11 +330,11 @@ def test_moved_weights_are_named(model, tmp_path, monkeypatch):
 
 def test_moved_pixels_are_named(model, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model.hybrid")
-    monkeypatch.setattr(recipe, "PREPROCESSING", 2)
+    monkeypatch.setattr(recipe, "PREPROCESSING", recipe.PREPROCESSING + 1)
     real = probes.images()
     monkeypatch.setattr(probes, "images", lambda: [image[::-1] for image in real])
     with pytest.raises(
-        BundleError, match=r"features .* moved by .* What moved: pixels 1 -> 2, the resized pixels"
+        BundleError, match=r"features .* moved by .* What moved: pixels 2 -> 3, the resized pixels"
     ):
         load(path)
 
@@ -398,7 +398,8 @@ def lite(sample, tmp_path_factory):
     if not (find_spec("openvino") and find_spec("tensorflow")):
         pytest.skip("the network cannot be converted here")
     few = sample.iloc[:12]
-    model = fitted(few, "logistic", backbone="efficientnet_lite0", image_size=96, layers=["stage3", "last"])
+    features = {"layers": ["stage3", "last"], "image_size": 96, "precision": "float32"}
+    model = fitted(few, "logistic", backbone="efficientnet_lite0", **features)
     path = tmp_path_factory.mktemp("lite") / "model.hybrid"
     return model, save(model, path, include_network=True)
 

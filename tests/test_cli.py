@@ -180,10 +180,10 @@ def test_the_store_is_shown_checked_and_emptied(tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_STORE", str(tmp_path))
     program = "import numpy, hybrid; hybrid.ResNetFeaturizer('tiny').fit_transform(numpy.eye(8)[None] > 0)"
     subprocess.run([sys.executable, "-c", program], check=True)
-    assert json.loads(hybrid("store", "info", "--json").stdout)["rows"] == 1
+    assert json.loads(hybrid("store", "info", "--json").stdout)["rows"] == 9  # 3 stages x 3 poolings
     assert json.loads(hybrid("store", "verify", "--json").stdout)["damaged"] == 0
     assert json.loads(hybrid("store", "clear", "--backbone", "resnet50", "--json").stdout)["removed"] == 0
-    assert json.loads(hybrid("store", "clear", "--json").stdout)["removed"] == 1
+    assert json.loads(hybrid("store", "clear", "--json").stdout)["removed"] == 9
 
 
 @pytest.mark.parametrize(

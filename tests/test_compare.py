@@ -91,7 +91,7 @@ def test_a_plan_counts_what_is_still_to_be_done(tmp_path):
     assert FeatureStore(tmp_path).stats()["passes"] == 16
     assert first.fits == 2 * 3 * 6 + 6
     assert first.seconds > 0
-    assert first.disk == 74 * 4 * (64 + 48)
+    assert first.disk == 74 * 4 * 3 * (32 + 48 + 64)
     assert "74 of them to go through tiny" in str(first)
     for _ in range(6):
         last = plan(table, config, store=tmp_path)

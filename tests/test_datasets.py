@@ -15,7 +15,7 @@ from hybrid.datasets.folder import IMAGE_SUFFIXES, load_folder
 from hybrid.datasets.labelled import read_labelled
 from hybrid.datasets.load import load_images
 from hybrid.datasets.sample import load_sample
-from hybrid.images import decoding as images
+from hybrid.images import opening as images
 
 AWKWARD = [
     "two words",

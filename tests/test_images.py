@@ -1,12 +1,9 @@
 """Images of every kind: batches, digests, pixels, geometry, and what is said of bad ones."""
 
 import base64
-import http.server
 import io
 import os
 import pathlib
-import sys
-import threading
 import time
 import types
 import warnings
@@ -23,7 +20,7 @@ from PIL import Image, JpegImagePlugin
 
 from hybrid import ResNetFeaturizer, load_folder
 from hybrid.images import decoding as images
-from hybrid.images import source
+from hybrid.images import limits, source
 from hybrid.images.decoding import decode, digest
 from hybrid.images.frame import Frame
 from hybrid.images.items import as_items, name, raise_for
@@ -303,50 +300,6 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
         read(tmp_path / "a.jpg")
 
 
-def test_urls_are_read_through_fsspec(monkeypatch):
-    def open(url, mode):
-        if "gone" in url:
-            raise FileNotFoundError(url)
-        return io.BytesIO(url.encode())
-
-    monkeypatch.setitem(sys.modules, "fsspec", types.SimpleNamespace(open=open))
-    assert read("s3://bucket/a.jpg") == b"s3://bucket/a.jpg"
-    with pytest.raises(ImageError, match="no such file"):
-        read("https://example.org/gone.jpg")
-
-
-class Refusing(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_error(int(self.path.split("/")[1]))
-
-    do_HEAD = do_GET
-
-    def log_message(self, *arguments):
-        pass
-
-
-def test_an_unreachable_address_is_no_longer_no_such_file():
-    server = http.server.HTTPServer(("127.0.0.1", 0), Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        for status in (403, 404, 500):
-            with pytest.raises(ImageError, match=rf"cannot be fetched \(HTTP {status}\)"):
-                read(f"http://127.0.0.1:{server.server_port}/{status}/a.jpg")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    with pytest.raises(ImageError, match=r"cannot be fetched \(Cannot connect to host"):
-        read(f"http://127.0.0.1:{server.server_port}/a.jpg")
-
-
-def test_urls_without_fsspec_name_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ImportError, match=r'needs fsspec: pip install "hybrid-features\[url\]"'):
-        read("https://example.org/a.jpg")
-
-
 # Digests
 
 
@@ -541,7 +494,7 @@ def test_the_pixel_limit_is_our_own(monkeypatch):
         warnings.simplefilter("error")
         for format in ("JPEG", "PNG", "BMP", "GIF", "PPM", "AVIF"):
             assert decode(encode(Image.new("L", (11, 10)), format), Frame((8, 8))).max() == 0
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 100)
     for raw in (encode(Image.new("L", (11, 10))), Image.new("L", (11, 10)), np.zeros((10, 11), np.uint8)):
         with pytest.raises(ImageError, match="11 x 10 pixels are over the limit of 100"):
             decode(raw, Frame((8, 8)))

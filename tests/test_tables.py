@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from hybrid.datasets.load import load_images
 from hybrid.datasets.tables import load_table
 
 
@@ -161,7 +162,9 @@ def test_a_folder_is_no_image(folder):
 
 
 def test_addresses_are_left_as_they_are(folder):
-    frame = load_table(write(folder, "image,label\nhttps://example.org/1.png,a\ns3://bucket/2.png,b\n"))
+    frame = load_table(
+        write(folder, "image,label\nhttps://example.org/1.png,a\ns3://bucket/2.png,b\n"), urls=True
+    )
     assert frame["image"].tolist() == ["https://example.org/1.png", "s3://bucket/2.png"]
 
 
@@ -238,3 +241,14 @@ def test_what_is_no_table_is_refused(table):
 def test_columns_may_be_numbers():
     frame = load_table(pd.DataFrame([[b"1", "a"]]), image=0, label=1)
     assert frame.to_numpy().tolist() == [[b"1", "a"]]
+
+
+def test_urls_in_a_table_must_be_asked_for(tmp_path):
+    url = "https://example.org/a.png"
+    table = tmp_path / "list.csv"
+    table.write_text(f"image,label\n{url},a\n")
+    match = r"fetched only with urls=True, or --urls: row 2 \('https://example\.org/a\.png'\)"
+    for read in (load_table, load_images):
+        with pytest.raises(ValueError, match=match):
+            read(table)
+        assert read(table, urls=True)["image"].tolist() == [url]

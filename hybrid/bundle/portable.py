@@ -22,6 +22,7 @@ from hybrid.featurizer import ResNetFeaturizer
 TRUSTED = [
     "hybrid.featurizer.ResNetFeaturizer",
     "hybrid.finetune.classifier.FineTunedClassifier",
+    "hybrid.normalise.FeatureNormalizer",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",

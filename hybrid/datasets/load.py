@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ACCEPTED = (
     f"a folder with a sub-folder for each class, a table ({', '.join(SUFFIXES)}), a DataFrame, or 'sample'"
 )
+TABLE = ("image", "label", "group", "weight", "urls")
 
 
 def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -
         A folder (see `load_folder`), a ``.csv``, ``.tsv`` or ``.parquet`` file or a DataFrame (see
         `load_table`), or the built-in images (see `load_sample`). A folder of that name is "./sample".
     **options
-        `part` for a folder; `image`, `label`, `group` and `weight` for a table. None is as good as absent.
+        `part` for a folder; `image`, `label`, `group`, `weight` and `urls` for a table. None is as good as absent.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -
         allow(options, "the built-in sample", ())
         return load_sample()
     if hasattr(data, "columns"):
-        allow(options, "a table", ("image", "label", "group", "weight"))
+        allow(options, "a table", TABLE)
         return load_table(data, **options)
     if not isinstance(data, str | os.PathLike):
         raise TypeError(f"Got data of type {type(data).__name__}, but expected {ACCEPTED}.")
@@ -51,7 +52,7 @@ def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -
     if not os.path.isfile(path) or not path.lower().endswith(SUFFIXES):
         state = "is none of these" if os.path.exists(path) else "does not exist"
         raise ValueError(f"Expected {ACCEPTED}, but {path!r} {state}.")
-    allow(options, "a table", ("image", "label", "group", "weight"))
+    allow(options, "a table", TABLE)
     return load_table(path, **options)
 
 

@@ -33,6 +33,7 @@ def load_table(
     label: Hashable | None = None,
     group: Hashable | None = None,
     weight: Hashable | None = None,
+    urls: bool = False,
 ) -> pd.DataFrame:
     """Read the images and labels of a table.
 
@@ -50,6 +51,9 @@ def load_table(
     group, weight : column name, default=None
         By default the column called so, if there is one. Images of one group belong together (a patient's,
         say); weights are finite and not negative.
+    urls : bool, default=False
+        Whether images may be URLs, which are fetched later: whoever wrote the table chooses what this
+        machine asks for.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def load_table(
             splits.isna(),
         )
         result["split"] = splits.astype(object)
-    result["image"] = place_images(result["image"], folder)
+    result["image"] = place_images(result["image"], folder, urls)
     return result.reset_index(drop=True)
 
 
@@ -175,11 +179,16 @@ def read_weights(values: pd.Series) -> pd.Series:
     return weights
 
 
-def place_images(values: pd.Series, folder: str) -> pd.Series:
-    """Return images with their paths joined to `folder`; files that are not there are named."""
+def place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
+    """Return images with their paths joined to `folder`; files that are not there are named, and URLs unasked for."""
     import pandas as pd
 
-    local = [isinstance(value, str | os.PathLike) and not URL.match(os.fspath(value)) for value in values]
+    paths = [isinstance(value, str | os.PathLike) for value in values]
+    remote = [path and bool(URL.match(os.fspath(value))) for value, path in zip(values, paths, strict=True)]
+    if not urls:
+        problem = "Expected files, but found URLs, which are fetched only with urls=True, or --urls"
+        refuse(problem, values, pd.Series(remote, index=values.index))
+    local = [path and not url for path, url in zip(paths, remote, strict=True)]
     images = [
         os.path.join(folder, value) if path else value for value, path in zip(values, local, strict=True)
     ]

@@ -5,16 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from hybrid.engines.conversions import identity, make_folder, networks_folder
+from hybrid.engines.engine import Engine, Part
+from hybrid.sources.source import Network
 
 PROBES = 8
 
 
-def measure(network, parts, engine, load_exact, digest=None) -> float:
+def measure(
+    network: Network,
+    parts: Sequence[Part],
+    engine: Engine,
+    load_exact: Callable[[], Engine],
+    digest: str | None = None,
+) -> float:
     """Return the worst part's mean cosine to float32 on the probes, measured once and kept on disk."""
     path = networks_folder() / f"{identity(network, digest)}.json"
     names = [f"{engine.name} {engine.precision} {layer} {pooling}" for layer, pooling in parts]
@@ -32,14 +42,14 @@ def measure(network, parts, engine, load_exact, digest=None) -> float:
     return min(known[name] for name in names)
 
 
-def probes(size) -> np.ndarray:
+def probes(size: tuple[int, int]) -> np.ndarray:
     """Smooth coloured noise, the same in every process."""
     rng = np.random.default_rng(0)
     seeds = rng.integers(0, 256, (PROBES, 8, 8, 3), dtype=np.uint8)
     return np.stack([Image.fromarray(seed).resize(size[::-1], Image.Resampling.BICUBIC) for seed in seeds])
 
 
-def cosine(a, b) -> float:
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
     """The mean cosine of rows; two rows of zeros are alike."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -48,7 +58,7 @@ def cosine(a, b) -> float:
     return float(np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1)).mean())
 
 
-def read(path) -> dict[str, float]:
+def read(path: Path) -> dict[str, float]:
     try:
         known = json.loads(path.read_text())
         return {str(name): float(value) for name, value in known.items()}
@@ -56,7 +66,7 @@ def read(path) -> dict[str, float]:
         return {}
 
 
-def keep(path, known):
+def keep(path: Path, known: dict[str, float]) -> None:
     """Replace the file at once; where that is impossible, the next process measures again."""
     temporary = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):

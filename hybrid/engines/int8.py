@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybrid.engines import conversions
+from hybrid.engines.engine import Calibration
+from hybrid.sources.source import Network
+
+if TYPE_CHECKING:
+    from openvino import Core, Model
 
 
-def calibration_digest(calibration) -> str | None:
+def calibration_digest(calibration: Calibration) -> str | None:
     """Name the images that a network is calibrated by; a digest stays as it is."""
     if calibration is None or isinstance(calibration, str):
         return calibration
@@ -18,7 +26,7 @@ def calibration_digest(calibration) -> str | None:
     return hashlib.sha256(repr((images.shape, images.dtype.str)).encode() + images.tobytes()).hexdigest()[:16]
 
 
-def usual_calibration(network) -> str | None:
+def usual_calibration(network: Network) -> str | None:
     """Return the digest of the images that this machine first calibrated the network by."""
     try:
         return usual_file(network).read_text()
@@ -26,7 +34,7 @@ def usual_calibration(network) -> str | None:
         return None
 
 
-def make_usual(network, digest):
+def make_usual(network: Network, digest: str) -> None:
     """Make a calibration the network's usual one, so that all clones and processes share its features."""
     with contextlib.suppress(OSError):
         conversions.make_folder()
@@ -34,11 +42,17 @@ def make_usual(network, digest):
             file.write(digest)
 
 
-def usual_file(network):
+def usual_file(network: Network) -> Path:
     return conversions.networks_folder() / f"{conversions.identity(network, 'int8')}.calibration"
 
 
-def calibrated(core, network, layers, calibration, load_exact):
+def calibrated(
+    core: Core,
+    network: Network,
+    layers: tuple[str, ...],
+    calibration: Calibration,
+    load_exact: Callable[[], Model],
+) -> Model:
     """Return the network calibrated by these images, from disk if any process calibrated it before."""
     if calibration is None:
         raise ValueError(
@@ -59,7 +73,7 @@ def calibrated(core, network, layers, calibration, load_exact):
     return model
 
 
-def calibrate(model, network, images):
+def calibrate(model: Model, network: Network, images: np.ndarray) -> Model:
     """Set the scales of every layer by these images."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[1:] != (*network.size, 3) or not len(images):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from hybrid.engines.graph import aside, kept_layers, pooled_axes, trace
 from hybrid.engines.int8 import calibrated
 from hybrid.sources.catalogue import source
 from hybrid.sources.network import Network
+
+if TYPE_CHECKING:
+    from openvino import Model, Output
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 # Besides the requests that run, one for each waits its turn.
@@ -77,7 +81,7 @@ def exact(network: Network, layers: tuple[str, ...], limit: int):
 
 
 @aside
-def convert(network, layers, limit):
+def convert(network: Network, layers: tuple[str, ...], limit: int) -> Model:
     import openvino
 
     function = trace(network, layers, list, 1, limit)
@@ -92,7 +96,7 @@ def feeds(outputs: Iterable) -> list:
     return [output.get_node().input_value(0) for output in outputs]
 
 
-def pool(maps, layer, pooling):
+def pool(maps: Output, layer: str, pooling: str | None) -> Output:
     """Add a pooling to the graph."""
     import openvino.opset13 as ops
 
@@ -112,7 +116,7 @@ def pool(maps, layer, pooling):
     return ops.reshape(maps, np.array([1, -1]), special_zero=False).output(0)
 
 
-def unturned(maps, axes: tuple[int, ...]) -> tuple:
+def unturned(maps: Output, axes: tuple[int, ...]) -> tuple:
     """Read maps before they are transposed: OpenVINO leaves that out for one pooling, not for several."""
     node = maps.get_node()
     if node.get_type_name() != "Transpose" or node.input_value(1).get_node().get_type_name() != "Constant":

@@ -6,12 +6,17 @@ import os
 import re
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybrid.engines.engine import Calibration, Part
 from hybrid.engines.graph import aside, load_tensorflow, pooled_axes, trace
 from hybrid.sources.network import Network
+
+if TYPE_CHECKING:
+    from tensorflow import Tensor
 
 NATIVE = {"avx512_bf16", "amx_bf16"}
 # oneDNN computes bfloat16 by float32 on these.
@@ -62,7 +67,7 @@ def load(
     return TensorFlowEngine(tensorflow, frozen, precision, limit)
 
 
-def pool(tf, maps, layer, pooling):
+def pool(tf: ModuleType, maps: Tensor, layer: str, pooling: str | None) -> Tensor:
     """Add a pooling to the graph."""
     axes = pooled_axes(layer, len(maps.shape), pooling)
     if not axes:

@@ -25,7 +25,7 @@ def load(
     return TinyEngine(network, parts)
 
 
-def pool(maps, layer, pooling):
+def pool(maps: np.ndarray, layer: str, pooling: str | None) -> np.ndarray:
     axes = pooled_axes(layer, maps.ndim, pooling)
     if pooling == "avg":
         return maps.mean(axes)

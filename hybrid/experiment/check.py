@@ -18,7 +18,7 @@ from hybrid.experiment.crossval import cross_validate
 from hybrid.experiment.findings import Findings
 from hybrid.experiment.prepare import LIKENESS, outer_folds
 from hybrid.features.passes import compute
-from hybrid.images.decoding import opened
+from hybrid.images.opening import opened
 from hybrid.images.source import read
 from hybrid.statistics.duplicates import members, merge_groups
 
@@ -127,7 +127,10 @@ def size(item: Any) -> tuple[int, int]:
     raw = read(item)
     if isinstance(raw, np.ndarray):
         return raw.shape[1], raw.shape[0]
-    return opened(raw).size if isinstance(raw, bytes) else raw.size
+    if not isinstance(raw, bytes):
+        return raw.size
+    with opened(raw) as image:
+        return image.size
 
 
 def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:

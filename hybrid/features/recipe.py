@@ -20,7 +20,6 @@ POOLINGS = ("avg", "max", "gem", "flatten")
 # What a pass keeps of each layer besides what it was asked for.
 KEPT_POOLINGS = POOLINGS[:3]
 RESIZES = ("crop", "squash", "pad")
-MOST_PIXELS_A_SIDE = 4096
 # From, to, and how a message names it.
 WHOLE_NUMBERS = {
     "batch_size": (1, None, "a positive integer"),
@@ -28,6 +27,7 @@ WHOLE_NUMBERS = {
     "verbose": (0, None, "0 or 1"),
     "seed": (0, None, "an integer of 0 or more, or None"),
 }
+MOST_PIXELS_A_SIDE = 4096
 # Raise it whenever the same file would come out as other pixels, so that no stored vector is stale.
 PREPROCESSING = 2
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hybrid.images.pixels import ImageError
+from hybrid.images.urls import fetch
 
 Raw = bytes | np.ndarray | Image.Image
 ENCODED = (bytes, bytearray, memoryview, io.BytesIO)
@@ -62,7 +63,7 @@ def plainly(what: str):
     """Turn whatever a file system, a server or a decoder raises into an ImageError with a plain reason."""
     try:
         yield
-    except ImageError:
+    except (ImageError, ImportError):
         raise
     except Exception as exc:
         if isinstance(exc, FileNotFoundError):
@@ -92,7 +93,10 @@ def read(item: object) -> Raw:
         return numbers(item)
     path = os.fspath(item)
     if isinstance(path, str) and URL.match(path):
-        return unpack(path) if DATA.match(path) else fetch(path)
+        if DATA.match(path):
+            return unpack(path)
+        with plainly("cannot be fetched"):
+            return fetch(path)
     if is_pattern(path):
         raise ImageError("no such file; hybrid.load_folder lists what a pattern matches")
     with plainly("cannot be opened"):
@@ -133,22 +137,3 @@ def unpack(uri: str) -> bytes:
         return binascii.a2b_base64(uri.partition(",")[2], strict_mode=True)
     except (binascii.Error, ValueError) as exc:
         raise ImageError(f"damaged base64 ({exc})") from exc
-
-
-def fetch(url: str) -> bytes:
-    """Read a URL through fsspec."""
-    try:
-        import fsspec
-    except ImportError as exc:
-        raise ImportError(f'Reading {url!r} needs fsspec: pip install "hybrid-features[url]"') from exc
-    with plainly("cannot be fetched"):
-        try:
-            with fsspec.open(url, "rb") as file:
-                return file.read()
-        except FileNotFoundError as exc:
-            # What it says of every failure of a server; the cause knows better.
-            if exc.__cause__ is None:
-                raise
-            status = getattr(exc.__cause__, "status", None)
-            reason = f"HTTP {status}" if status else str(exc.__cause__)
-            raise ImageError(f"cannot be fetched ({reason})") from exc

@@ -11,6 +11,7 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from hybrid.archive.files import refusal
@@ -20,6 +21,9 @@ from hybrid.sources.operations import check_model, check_network
 from hybrid.sources.record import Backbone, Stage
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, WeightsFile
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 KIND = "a network inside a bundle"
 LARGEST = 4096
@@ -53,7 +57,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return Weights(record.path, record.weights.hash, published=True)
 
 
-def read_model(core, network: Network, layers: tuple[str, ...]):
+def read_model(core: Core, network: Network, layers: tuple[str, ...]):
     """Return the converted network, if it is still the one that was looked up, with these layers' maps."""
     import openvino
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -38,7 +38,9 @@ KEYS = (
 )
 
 
-def read(path: Path, describe: Callable[[str | None], Signature], without=(), **fields) -> Backbone:
+def read(
+    path: Path, describe: Callable[[str | None], Signature], without: Sequence[str] = (), **fields: object
+) -> Backbone:
     """Return the record of a user's network by hybrid.toml in its folder, or <file>.toml beside its file.
 
     `describe` gives what the network itself says of the signature that the TOML names, `without` are the keys

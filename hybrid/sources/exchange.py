@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,6 +20,9 @@ from hybrid.sources.signature import layer_name, signature
 from hybrid.sources.source import Network
 from hybrid.sources.wire import all_of, fields, one_of, signed, text
 from hybrid.weights.files import Weights, brought
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 KIND = "an .onnx file or an OpenVINO .xml file"
 FAMILIES = {".onnx": ("onnx", "an ONNX file"), ".xml": ("openvino", "an OpenVINO model")}
@@ -42,7 +46,7 @@ def own_weights(record: Backbone, top: bool) -> Weights:
     return brought(path, [path, record.description, *weights])
 
 
-def read_model(core, network: Network, layers: tuple[str, ...]):
+def read_model(core: Core, network: Network, layers: tuple[str, ...]):
     """Return the float32 model with the map of each layer as one output, its channels last."""
     import openvino
     import openvino.opset13 as ops

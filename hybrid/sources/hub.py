@@ -15,13 +15,13 @@ PREFIX = "kaggle:"
 PART = r"[A-Za-z0-9][\w.-]*"
 
 
-def is_handle(name) -> bool:
+def is_handle(name: object) -> bool:
     """Say whether a network is named by its handle."""
     return isinstance(name, str) and name.startswith(PREFIX)
 
 
 @cache
-def fetch(name) -> Path:
+def fetch(name: str) -> Path:
     """Return the folder of a model: put there by the user, or downloaded by Kaggle's own client."""
     handle = name.removeprefix(PREFIX)
     if not re.fullmatch(rf"{PART}(/{PART}){{3}}(/[0-9]+)?", handle):

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +19,16 @@ from hybrid.sources.record import Backbone
 from hybrid.sources.source import Network
 from hybrid.weights.files import Weights, drawn, given
 
+if TYPE_CHECKING:
+    from keras import Model
+    from tensorflow import Tensor
 
-def locate(backbone: Backbone, weights, seed: int | None, size: tuple[int, int], top: bool) -> Network:
+
+# What a user may say of weights: "imagenet", None or a path.
+Asked = str | os.PathLike | None
+
+
+def locate(backbone: Backbone, weights: Asked, seed: int | None, size: tuple[int, int], top: bool) -> Network:
     """Look up a network without loading it; refuse a size that it does not take, or weights not to be had."""
     size = tuple(size)
     if min(size) < backbone.min_size:
@@ -33,7 +42,7 @@ def locate(backbone: Backbone, weights, seed: int | None, size: tuple[int, int],
     return Network(backbone, locate_weights(backbone, weights, seed, top), size, bool(top))
 
 
-def locate_weights(record: Backbone, weights, seed: int | None = None, top: bool = False) -> Weights:
+def locate_weights(record: Backbone, weights: Asked, seed: int | None = None, top: bool = False) -> Weights:
     """Return the weights of a network, downloaded first where they are not at hand: see `hybrid.network`."""
     if weights is None:
         if record.path is not None:
@@ -66,12 +75,12 @@ def headless(network: Network):
     return model
 
 
-def named(model) -> dict:
+def named(model: Model) -> dict:
     """Return a model's weights by place and path: in a user's own network, two may share a path."""
     return {f"{i}/{variable.path}": variable for i, variable in enumerate(model.weights)}
 
 
-def change(model, record: Backbone, values: dict[str, np.ndarray]) -> None:
+def change(model: Model, record: Backbone, values: dict[str, np.ndarray]) -> None:
     """Put fine-tuned arrays over a model's weights."""
     variables = named(model)
     for name, value in values.items():
@@ -83,7 +92,7 @@ def change(model, record: Backbone, values: dict[str, np.ndarray]) -> None:
         variables[name].assign(value)
 
 
-def preprocess(record: Backbone, x):
+def preprocess(record: Backbone, x: Tensor) -> Tensor:
     """Return what the network expects for RGB pixels in 0..255: a new float32 tensor."""
     from keras import ops
 
@@ -99,7 +108,7 @@ def preprocess(record: Backbone, x):
     return x
 
 
-def layer_outputs(record: Backbone, model, layers: Iterable[str]) -> list:
+def layer_outputs(record: Backbone, model: Model, layers: Iterable[str]) -> list:
     """Return the model's tensors for layers named as users name them."""
     return [_output(record, model, layer) for layer in layers]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hybrid.sources.record import Stage
 
@@ -19,7 +20,9 @@ class Signature:
     widths: dict[str, int | None] = field(default_factory=dict)
 
 
-def signature(path, name, inputs, outputs, channels_first=False) -> Signature:
+def signature(
+    path: Path, name: str, inputs: dict[str, Shape], outputs: dict[str, Shape], channels_first: bool = False
+) -> Signature:
     """Check that the inputs are one batch of colour images; `inputs` and `outputs` map names to shapes."""
     if len(inputs) != 1:
         raise ValueError(
@@ -41,7 +44,9 @@ def signature(path, name, inputs, outputs, channels_first=False) -> Signature:
     return Signature(name, None if None in size else size, _widths(outputs, first))
 
 
-def last_and_others(widths, asked, description) -> tuple[Stage | None, tuple[Stage, ...]]:
+def last_and_others(
+    widths: dict[str, int | None], asked: str | None, description: Path
+) -> tuple[Stage | None, tuple[Stage, ...]]:
     """Return layer "last", and each other output as a layer of its own name."""
     if not widths:
         return (Stage("last", layer_name(asked)) if asked else None), ()
@@ -59,7 +64,7 @@ def last_and_others(widths, asked, description) -> tuple[Stage | None, tuple[Sta
     return Stage("last", layer_name(chosen), widths[chosen]), tuple(others)
 
 
-def layer_name(output) -> str:
+def layer_name(output: str) -> str:
     """Return an output's name as a layer of Keras may have it."""
     return output.replace("/", ".")
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import headless, layer_outputs, locate, preprocess
 
+if TYPE_CHECKING:
+    import keras
 
-def network(backbone, weights="imagenet", layers="last", pooling="avg", image_size=None, seed=None):
+
+def network(
+    backbone: str | os.PathLike,
+    weights: str | os.PathLike | None = "imagenet",
+    layers: str | Sequence[str] = "last",
+    pooling: str | Sequence[str] | None = "avg",
+    image_size: int | tuple[int, int] | None = None,
+    seed: int | None = None,
+) -> keras.Model:
     """Build the featurizer's network as a frozen Keras model, to train a head on or to save.
 
     Parameters

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+Data = bytes | memoryview
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 DAMAGED = "it is no such file, or damaged"
 WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
-def fields(data) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: Data) -> Iterator[tuple[int, int | memoryview]]:
     """Yield each field's number and value; nested messages, texts and arrays come as bytes."""
     view, place = memoryview(_bytes(data)), 0
     while place < len(view):
@@ -32,22 +33,22 @@ def fields(data) -> Iterator[tuple[int, int | memoryview]]:
         yield number, value
 
 
-def all_of(data, number) -> list:
+def all_of(data: Data, number: int) -> list:
     """Return the values of a repeated field."""
     return [value for found, value in fields(data) if found == number]
 
 
-def one_of(data, number, default=b""):
+def one_of(data: Data, number: int, default: int | bytes = b"") -> int | Data:
     """Return the value of a field."""
     return next(iter(all_of(data, number)[::-1]), default)
 
 
-def text(value) -> str:
+def text(value: Data) -> str:
     """Decode a text field."""
     return bytes(_bytes(value)).decode()
 
 
-def signed(value) -> int:
+def signed(value: int) -> int:
     """Return an integer field that may be negative."""
     if not isinstance(value, int):
         raise ValueError(DAMAGED)

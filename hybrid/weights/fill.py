@@ -8,13 +8,17 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hybrid.weights.files import Weights
 
+if TYPE_CHECKING:
+    from keras import Model
 
-def fill(model, name: str, weights: Weights) -> None:
+
+def fill(model: Model, name: str, weights: Weights) -> None:
     """Put weights into a model that was just built: those that a seed draws, or those of Keras's own file."""
     if weights.path is None:
         draw(model, weights.seed)
@@ -22,7 +26,7 @@ def fill(model, name: str, weights: Weights) -> None:
         _fill_from_file(model, name, weights.path)
 
 
-def draw(model, seed: int) -> None:
+def draw(model: Model, seed: int) -> None:
     """Redraw every weight that Keras drew, from NumPy's generator: the same in every process.
 
     Zeros and ones stay: biases, and the statistics of normalisations. The spread is He's, by fan-in.
