@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from hybrid.features.recipe import read_range, read_size
 from hybrid.fields import Absent, Section, Settings
-from hybrid.kinds import KINDS, SVM, Finetune, Logistic
+from hybrid.kinds import KINDS, RBF, SVM, Finetune, Logistic
 
 # What a value should be, by the type of pydantic's error.
 EXPECTED = {
@@ -95,8 +95,9 @@ class Config(Section):
     data: Data = Data()
     features: Features = Features()
     model: Model = Model()
-    svm: SVM = SVM()
     logistic: Logistic = Logistic()
+    svm: SVM = SVM()
+    rbf: RBF = RBF()
     finetune: Finetune = Finetune()
     search: Search = Search()
     cv: CV = CV()

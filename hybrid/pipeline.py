@@ -7,20 +7,20 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.kinds import KINDS
+from hybrid.normalise import FeatureNormalizer
 
 
-def build_pipeline(classifier: str | BaseEstimator = "svm", **featurizer: Any) -> Pipeline:
+def build_pipeline(classifier: str | BaseEstimator = "logistic", **featurizer: Any) -> Pipeline:
     """Return featurizer, scaler and classifier as one Pipeline.
 
     Parameters
     ----------
-    classifier : "svm", "logistic" or an estimator, default="svm"
-        A name stands for the first candidate that `hybrid train` tries, with its scaler; an estimator gets
-        standardised features.
+    classifier : "logistic", "svm", "rbf" or an estimator, default="logistic"
+        A logistic regression, a linear support vector machine or one with an RBF kernel, each as `hybrid train`
+        tries it first; or your own. All see features that :class:`FeatureNormalizer` has put on one scale.
     **featurizer
         Parameters of :class:`ResNetFeaturizer`.
 
@@ -28,6 +28,12 @@ def build_pipeline(classifier: str | BaseEstimator = "svm", **featurizer: Any) -
     -------
     pipeline : Pipeline
         With the steps "featurizer", "scaler" and "classifier".
+
+    Notes
+    -----
+    Support vector machines have no probabilities of their own; scikit-learn gives them some::
+
+        CalibratedClassifierCV(build_pipeline("svm"), ensemble=False)
 
     Examples
     --------
@@ -53,4 +59,4 @@ def tail(classifier: str | BaseEstimator) -> list[tuple[str, Any]]:
         raise TypeError(f"Got the class classifier={name}, but {expected} Pass an instance: {name}().")
     if not isinstance(classifier, BaseEstimator) and not hasattr(classifier, "fit"):
         raise TypeError(f"Got classifier={classifier!r}, but {expected}")
-    return [("scaler", StandardScaler()), ("classifier", classifier)]
+    return [("scaler", FeatureNormalizer()), ("classifier", classifier)]

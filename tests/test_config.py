@@ -22,7 +22,7 @@ def test_every_experiment_file_is_valid_and_begins_with_a_comment(path):
 
 
 def test_the_experiments_that_are_promised_are_there():
-    promised = {"svm", "logistic", "resnet50", "quick", "layers", "paper", "imbalanced"}
+    promised = {"svm", "rbf", "logistic", "resnet50", "quick", "layers", "paper", "imbalanced"}
     assert promised <= {path.stem for path in CONFIGS}
 
 
@@ -49,7 +49,7 @@ def test_the_backbone_is_one_word_away():
     [
         ("svm.C=10", "svm", "C", (10.0,)),
         ("svm.C = [1, 10]", "svm", "C", (1.0, 10.0)),
-        ("svm.gamma=['scale', 0.01]", "svm", "gamma", ("scale", 0.01)),
+        ("rbf.gamma=['scale', 0.01]", "rbf", "gamma", ("scale", 0.01)),
         ("model.kind=svm", "model", "kind", "svm"),
         ("cv.keep_duplicates_together=false", "cv", "keep_duplicates_together", False),
         ("features.layers=last", "features", "layers", (("last",),)),
@@ -86,17 +86,17 @@ def test_a_config_is_frozen():
     ("override", "message"),
     [
         ("svm.c=10", "Got svm.c=10 on the command line, but there is no such key. Did you mean 'svm.C'?"),
-        ("C=10", "Did you mean 'svm.C' or 'logistic.C'?"),
+        ("C=10", "Did you mean 'logistic.C' or 'svm.C' or 'rbf.C'?"),
         ("sed=1", "Did you mean 'seed'?"),
         ("cv.fold=3", "Did you mean 'cv.folds'?"),
         ("zzz=1", "The keys: seed, data, "),
-        ("model.kind=svn", "Got model.kind='svn' on the command line, but expected 'auto', 'svm',"),
+        ("model.kind=svn", "Got model.kind='svn' on the command line, but expected 'auto', 'logistic',"),
         ("svm.C=0", "Got svm.C=0 on the command line, but expected a value greater than 0."),
         ("svm.C=ten", "Got svm.C='ten' on the command line, but expected a valid number."),
         ("svm.C=[]", "expected one value, or a list of different ones."),
         ("svm.C=[1, 1]", "expected one value, or a list of different ones."),
         ("svm.C=true", "expected a valid number."),
-        ("svm.gamma=scal", "expected 'scale', 'auto' or a number above 0."),
+        ("rbf.gamma=scal", "expected 'scale', 'auto' or a number above 0."),
         ("logistic.C={low=1, high=0.1, n=3}", "expected 0 < low < high, and n from 2 to 1000."),
         ("features.image_size=-3", "expected None, a positive integer or (height, width)."),
         ("cv.folds=1", "expected a value greater than or equal to 2."),
@@ -113,11 +113,11 @@ def test_what_is_wrong_is_named_with_a_way_out(override, message):
 
 def test_all_that_is_wrong_is_named_at_once_with_the_file(tmp_path):
     path = tmp_path / "bad.toml"
-    path.write_text("[svm]\nc = 1\nkernel = 'rfb'\n[cv]\nfolds = 0\n")
+    path.write_text("[svm]\nc = 1\nscaler = 'standart'\n[cv]\nfolds = 0\n")
     with pytest.raises(ValueError, match=r"svm\.c=1") as caught:
         read_config(path)
     assert all(
-        word in str(caught.value) for word in (str(path), "'svm.C'", "Did you mean 'rbf'?", "cv.folds=0")
+        word in str(caught.value) for word in (str(path), "'svm.C'", "Did you mean 'standard'?", "cv.folds=0")
     )
 
 

@@ -52,7 +52,7 @@ def read_candidates(config: Config, store: Any = "auto") -> list[Candidate]:
     >>> from hybrid.config import read_config
     >>> config = read_config({"model": {"kind": "logistic"}, "features": {"layers": "last"}})
     >>> [candidate.searched["C"] for candidate in read_candidates(config)]
-    [0.1, 0.01, 1.0]
+    [30.0, 3.0, 300.0]
     """
     names = AUTO if config.model.kind == "auto" else (config.model.kind,)
     settings = [*product(layers_of(config), config.features.pooling), None]

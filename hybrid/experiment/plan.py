@@ -83,7 +83,7 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     --------
     >>> print(plan("sample", {"features": {"backbone": "tiny", "layers": "last"}}, store=None))
     240 images, 240 of them to go through tiny, about ... s
-    209 models to fit
+    143 models to fit
     1 MB of memory for features, 0 MB of disk in the store
     """
     config = read_config(config)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-CONFIG = {"features": {"layers": "last"}, "model": {"kind": "svm"}, "svm": {"C": [10, 1]}}
+CONFIG = {"features": {"layers": "last"}, "model": {"kind": "logistic"}}
 
 
 def demo(
