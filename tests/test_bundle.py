@@ -34,7 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, LabelEncoder, Normalizer,
 from sklearn.svm import SVC, LinearSVC
 
 import hybrid
-from hybrid import ResNetFeaturizer, build_pipeline, load, load_sample, save
+from hybrid import FeatureNormalizer, ResNetFeaturizer, build_pipeline, load, load_sample, save
 from hybrid.archive import manifest
 from hybrid.archive.files import BundleError
 from hybrid.archive.manifest import MODEL, read_manifest, read_part
@@ -59,6 +59,7 @@ TAILS = {
     "forest": RandomForestClassifier(5, random_state=0),
     "trees": ExtraTreesClassifier(3, random_state=0),
     "bayes": GaussianNB(),
+    "normaliser": make_pipeline(FeatureNormalizer(), SVC(C=10)),
     "ridge": RidgeClassifierCV(),
     "sgd": SGDClassifier(random_state=0),
     "centroids": make_pipeline(PCA(4), NearestCentroid()),
