@@ -13,9 +13,12 @@ LINEAR = WIDTH | {
     "intercept_": "float d | number",
     "n_iter_?": "any",
 }
-RIDGE = LINEAR | {
+RIDGE = WIDTH | {
     "_label_binarizer": "model LabelBinarizer",
-    "classes_": "classes k",
+    "classes_?": "classes k",
+    "coef_": "float d f | float f",
+    "intercept_": "float d | number",
+    "n_iter_?": "any",
     "solver_?": "text",
     "alpha_?": "any",
     "best_score_?": "number",
