@@ -13,19 +13,15 @@ LINEAR = WIDTH | {
     "intercept_": "float d | number",
     "n_iter_?": "any",
 }
-RIDGE = WIDTH | {
+RIDGE = LINEAR | {
     "_label_binarizer": "model LabelBinarizer",
-    "classes_?": "classes k",
-    "coef_": "float d f | float f",
-    "intercept_": "float d | number",
-    "n_iter_?": "any",
+    "classes_": "classes k",
     "solver_?": "text",
     "alpha_?": "any",
     "best_score_?": "number",
     "gcv_mode?": "any",
     "alpha_per_target?": "any",
     "cv_results_?": "any",
-    "_store_cv_results?": "flag",
 }
 TREE = WIDTH | {
     "n_outputs_": "count 1",
