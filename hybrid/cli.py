@@ -121,6 +121,7 @@ def train(
 ):
     """Fit the best of the config's models and score it honestly."""
     from hybrid.bundle.saving import check_place, save
+    from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
 
@@ -133,7 +134,7 @@ def train(
     if out:
         extras, scores = outcome.extras(), outcome.scores
         if include_network is None:
-            include_network = is_portable(chosen)
+            include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
     emit(outcome.to_json(), as_json, show.outcome)
@@ -325,13 +326,6 @@ def configured(path: Path | None, settings: list[str] | None, backbone: str | No
     from hybrid.config import read_config
 
     return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
-
-
-def is_portable(config: Config) -> bool:
-    """Whether a config's network can go into a bundle: converted, and not tuned."""
-    from hybrid.engines.choose import installed
-
-    return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
 
 
 def watched() -> int:
