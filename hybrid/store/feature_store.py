@@ -20,6 +20,7 @@ import numpy as np
 
 from hybrid.home import home
 from hybrid.sources.catalogue import find, is_name
+from hybrid.store.database import IMPATIENCE
 from hybrid.store.memory import RACY_SECONDS, Memory
 from hybrid.store.rows import (
     CHUNK,
@@ -188,6 +189,19 @@ class FeatureStore:
                 return self._database.leases.claim(scope, digests)
         return np.ones(len(digests), bool)
 
+    @property
+    def patience(self) -> float:
+        """How many seconds to wait for images that are being computed elsewhere, while none of them comes."""
+        return self._run.patience
+
+    def give_up(self) -> None:
+        """Say, once, that a wait was in vain, and wait no longer from now on."""
+        text = (
+            f"has been waited on for {self.patience:.0f} s while another process computes what is asked for."
+        )
+        self._run.patience = IMPATIENCE
+        self._database.say("waited", f"{text} Is it suspended? Computing that here as well.")
+
     def release(self, scope: str, digests: Sequence[bytes]) -> None:
         """Give back what was claimed."""
         with suppress(OSError):
@@ -292,4 +306,6 @@ class FeatureStore:
         query = f"{STORED} > ? ORDER BY v.id LIMIT {CHUNK}"
         while page := self._database.read(lambda c, last=last: c.execute(query, [last]).fetchall(), []):
             yield page
+            if page[-1][0] <= last:  # a damaged tree leads back
+                return
             last = page[-1][0]
