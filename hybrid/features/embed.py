@@ -27,6 +27,7 @@ from hybrid.images.decoding import decode, digest
 from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
+from hybrid.spelling import plain
 from hybrid.store.feature_store import FeatureStore
 from hybrid.store.memory import states
 
@@ -379,7 +380,7 @@ def progress(total: int, name: str, sink: Sink) -> Iterator[Sink]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
+        task = bar.add_task(plain(name), total=total)
 
         def counting(jobs: list[Job], vectors: list[np.ndarray]) -> None:
             sink(jobs, vectors)

@@ -18,6 +18,7 @@ from sqlite3 import Connection
 
 import numpy as np
 
+from hybrid.archive.place import whole
 from hybrid.home import home
 from hybrid.sources.catalogue import find, is_name
 from hybrid.store.database import IMPATIENCE
@@ -286,7 +287,7 @@ class FeatureStore:
             raise ImportError("FeatureStore.export needs pyarrow: pip install pyarrow") from exc
         types = {"image": pa.string(), "recipe": pa.string(), "vector": pa.list_(pa.float32())}
         written = 0
-        with ParquetWriter(path, pa.schema(types)) as writer:
+        with whole(path) as file, ParquetWriter(file, pa.schema(types)) as writer:
             for page in self._pages():
                 rows = [
                     {"image": image.hex(), "recipe": recipe.decode(), "vector": np.frombuffer(value, "<f4")}
