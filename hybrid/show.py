@@ -57,7 +57,7 @@ def text(value: object) -> str:
 
 def wide(rows: list[dict]) -> Iterator[str]:
     """Show a line a record, as long as it is."""
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
+    cells = [list(map(text, rows[0])), *([text(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -19,15 +19,17 @@ def whole(path: str | os.PathLike, encoding: str | None = None) -> Iterator[IO]:
 
     A link's target is written, and a device or a pipe is written to as it is.
     """
-    path = Path(os.path.realpath(path))
-    kind = {"mode": "b"} if encoding is None else {"mode": "", "encoding": encoding, "newline": ""}
-    if path.exists() and not path.is_file():
-        with open(path, "w" + kind.pop("mode"), **kind) as file:
+    text = {} if encoding is None else {"encoding": encoding, "newline": ""}
+    binary = "" if text else "b"
+    if is_stream(path):
+        with open(path, f"w{binary}", **text) as file:
             yield file
         return
+    path = Path(os.path.realpath(path))
     temporary = beside(path)
+    file = open(temporary, f"x{binary}", **text)  # noqa: SIM115
     try:
-        with open(temporary, "x" + kind.pop("mode"), **kind) as file:
+        with file:
             yield file
             flush(file)
         os.replace(temporary, path)
@@ -35,22 +37,32 @@ def whole(path: str | os.PathLike, encoding: str | None = None) -> Iterator[IO]:
         temporary.unlink(missing_ok=True)
 
 
+def is_stream(path: str | os.PathLike) -> bool:
+    """Tell a device or a pipe, which no file may replace."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
 def obstacle(path: str | os.PathLike) -> str | None:
     """Say why no file can be written there, or None; found out by writing one beside it."""
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
+    if os.path.isdir(path):
         return "it is a folder"
-    if path.exists() and not path.is_file():
+    if is_stream(path):
         return None
-    temporary = beside(path)
+    temporary = beside(Path(os.path.realpath(path)))
     try:
-        with open(temporary, "xb") as file:
-            file.write(bytes(TRIED))
-            flush(file)
+        file = open(temporary, "xb")  # noqa: SIM115
+        try:
+            with file:
+                file.write(bytes(TRIED))
+                flush(file)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as exc:
-        return "there is no such folder" if isinstance(exc, FileNotFoundError) else exc.strerror.lower()
-    finally:
-        temporary.unlink(missing_ok=True)
+        return (
+            "there is no such folder"
+            if isinstance(exc, FileNotFoundError)
+            else (exc.strerror or str(exc)).lower()
+        )
     return None
 
 
