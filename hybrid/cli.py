@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hybrid import show
+from hybrid.archive import place
 from hybrid.show import emit
+from hybrid.spelling import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,10 @@ def main():
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as exc:
-        note(f"hybrid: {exc}")
+        from hybrid.images.items import WAY_OUT
+
+        # It is Python's, and there are no arguments here.
+        note(f"hybrid: {str(exc).replace(f', or {WAY_OUT}', '')}")
         sys.exit(1)
 
 
@@ -88,6 +93,8 @@ def check(
     """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
     from hybrid.experiment.check import check
 
+    if fix:
+        place.check(fix)
     frame = read(data, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
@@ -131,13 +138,13 @@ def train(
     chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
     outcome = train(frame, chosen, verbose=watched())
+    emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores
         if include_network is None:
             include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
-    emit(outcome.to_json(), as_json, show.outcome)
 
 
 @app.command(
@@ -178,6 +185,8 @@ def predict(
     """Predict the class of images."""
     from hybrid.tasks.predict import predict, spare_pandas
 
+    if csv:
+        place.check(csv)
     spare_pandas()
     records = predict(model, listed(images), sets=sets, neighbours=neighbours, key=key)
     if csv:
@@ -334,7 +343,7 @@ def watched() -> int:
 
 
 def note(text: object):
-    print(text, file=sys.stderr)
+    print(plain(str(text), "\n\t"), file=sys.stderr)
 
 
 if __name__ == "__main__":

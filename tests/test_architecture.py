@@ -11,7 +11,7 @@ import hybrid
 ROOT = Path(hybrid.__path__[0])
 # From low to high: a module imports from its own row and from rows above it in this list.
 LAYERS = (
-    ("home", "fields", "normalise"),
+    ("home", "fields", "normalise", "spelling"),
     ("archive",),
     ("weights",),
     ("sources",),
