@@ -194,14 +194,12 @@ def serve(
     host: Annotated[
         str, typer.Option(help="0.0.0.0 lets everyone in who reaches this machine.")
     ] = "127.0.0.1",
-    sets: Annotated[
-        float, typer.Option(help="How often the sets of classes hold the right one.")
-    ] = 0.9,
-    neighbours: Annotated[
-        int, typer.Option(min=0, help="Name the most similar training images.")
-    ] = 5,
+    sets: Annotated[float, typer.Option(help="How often the sets of classes hold the right one.")] = 0.9,
+    neighbours: Annotated[int, typer.Option(min=0, help="Name the most similar training images.")] = 5,
     megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
-    images: Annotated[int, typer.Option(min=1, help="The most images a request, and a run of the network.")] = 32,
+    images: Annotated[
+        int, typer.Option(min=1, help="The most images a request, and a run of the network.")
+    ] = 32,
     queue: Annotated[int, typer.Option(min=1, help="The most images that wait.")] = 128,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long a request may come in, or wait.")] = 30,
     urls: Annotated[bool, typer.Option("--urls", help="Fetch the URLs that clients send.")] = False,

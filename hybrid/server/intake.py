@@ -75,7 +75,9 @@ async def upload(field: str, value: UploadFile | str, take: Take, urls: bool) ->
             raise HTTPException(422, "This server fetches no URLs; `hybrid serve --urls` does.")
         return sendable(value), await fetched(value, take)
     kind = "a file" if isinstance(value, UploadFile) else "text"
-    raise HTTPException(422, f"Got {kind} in the field {field!r:.80}, but expected files in 'file' or 'files'.")
+    raise HTTPException(
+        422, f"Got {kind} in the field {field!r:.80}, but expected files in 'file' or 'files'."
+    )
 
 
 async def fetched(url: str, take: Take) -> bytes:

@@ -24,7 +24,9 @@ class Prediction(BaseModel):
     label: Label
     probability: float | None = Field(None, description="That of the label.")
     probabilities: dict[str, float] | None = Field(None, description="That of every class.")
-    set: list[Label] | None = Field(None, description="Classes that hold the right one as often as /model says.")
+    set: list[Label] | None = Field(
+        None, description="Classes that hold the right one as often as /model says."
+    )
     none_of_these: bool | None = Field(
         None, alias="none of these", description="Whether the image is unlike all training images."
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import uvicorn
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from hybrid.archive.manifest import Key
 from hybrid.bundle.loading import Bundle, read
@@ -75,7 +76,9 @@ def serve(
         for one in (signal.SIGINT, signal.SIGTERM):
             # uvicorn raises it once more when it is done, which would end the process as if it had failed.
             signal.signal(one, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        # On a few rows several threads of BLAS wait for each other longer than they compute.
+        with threadpool_limits(1, "blas"):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def check(work: Callable) -> None:

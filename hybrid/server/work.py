@@ -22,7 +22,9 @@ def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
         one.set_params(store=None, verbose=0)
     options = {
         "sets": sets if coverage(bundle, sets) else None,
-        "neighbours": min(neighbours, len(bundle.extras[MEMORY]["features"])) if MEMORY in bundle.extras else 0,
+        "neighbours": min(neighbours, len(bundle.extras[MEMORY]["features"]))
+        if MEMORY in bundle.extras
+        else 0,
     }
 
     def work(images: Sequence[bytes]) -> list[dict | ImageError]:
@@ -46,7 +48,9 @@ def coverage(bundle: Bundle, sets: float) -> float | None:
 
 
 def shown(record: dict) -> dict:
-    """Return a record that tells nothing of this machine's folders."""
+    """Return a record as JSON has it, that tells nothing of this machine's folders."""
+    if "probabilities" in record:
+        record["probabilities"] = {str(label): share for label, share in record["probabilities"].items()}
     for one in record.get("neighbours", ()):
         one["image"] = basename(one["image"])
     return record
