@@ -196,6 +196,39 @@ def predict(
 
 
 @app.command(
+    epilog="Examples: hybrid serve model.hybrid | hybrid serve model.hybrid --host 0.0.0.0 --port 80 --queue 512"
+)
+def serve(
+    model: Model,
+    port: Annotated[int, typer.Option(help="0 takes one that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets everyone in who reaches this machine.")
+    ] = "127.0.0.1",
+    sets: Annotated[float, typer.Option(help="How often the sets of classes hold the right one.")] = 0.9,
+    neighbours: Annotated[int, typer.Option(min=0, help="Name the most similar training images.")] = 5,
+    megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
+    images: Annotated[
+        int, typer.Option(min=1, help="The most images a request, and a run of the network.")
+    ] = 32,
+    queue: Annotated[int, typer.Option(min=1, help="The most images that wait.")] = 128,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long a request may come in, or wait.")] = 30,
+    urls: Annotated[bool, typer.Option("--urls", help="Fetch the URLs that clients send.")] = False,
+    key: KeyFile = None,
+):
+    """Answer with predictions: a page for people, JSON for programs; uploads are not kept."""
+    from hybrid.tasks.predict import spare_pandas
+
+    spare_pandas()
+    try:
+        from hybrid.server.limits import Limits
+        from hybrid.server.run import serve
+    except ModuleNotFoundError as exc:
+        raise ImportError(f'`hybrid serve` needs {exc.name}: pip install "hybrid-features[serve]"') from exc
+    limits = Limits(megabytes, images, queue, seconds)
+    serve(model, host, port, limits, sets, neighbours, urls, key, note)
+
+
+@app.command(
     epilog="Examples: hybrid compare photos/ --config configs/svm.toml --config configs/logistic.toml "
     "| hybrid compare sample --config configs/svm.toml --config configs/layers.toml --json"
 )

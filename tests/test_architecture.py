@@ -24,7 +24,7 @@ LAYERS = (
     ("bundle",),
     ("config", "experiment"),
     ("tasks",),
-    ("show", "cli"),
+    ("show", "server", "cli"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 LONGEST_FUNCTION, LONGEST_INIT = 50, 40

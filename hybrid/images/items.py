@@ -138,7 +138,9 @@ def name(item: object) -> str:
 def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = WAY_OUT):
     """Raise one ImageError for all (index, item, reason)."""
     them = "it" if len(failures) == 1 else "them"
-    raise ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+    error = ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+    error.failures = tuple(failures)
+    raise error
 
 
 def listing(failures: Sequence[tuple[int, object, str]]) -> str:
