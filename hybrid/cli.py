@@ -186,6 +186,26 @@ def predict(
 
 
 @app.command(
+    epilog="Examples: hybrid explain model.hybrid photo.jpg -o heat.png "
+    "| hybrid explain model.hybrid photo.jpg -o heat.png --label cat --json"
+)
+def explain(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .png, .jpg or .webp file.")] = Path("heat.png"),
+    label: Annotated[
+        str | None, typer.Option(help="The class to explain; the predicted one if left out.")
+    ] = None,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Draw which places of an image speak for a class (orange) and which against it (blue)."""
+    from hybrid.tasks.explain import write_explanation
+
+    emit(write_explanation(model, image, out, label, key), as_json, show.explanation)
+
+
+@app.command(
     epilog="Examples: hybrid compare photos/ --config configs/svm.toml --config configs/logistic.toml "
     "| hybrid compare sample --config configs/svm.toml --config configs/layers.toml --json"
 )

@@ -144,6 +144,12 @@ def predictions(records: list[dict]) -> Iterator[str]:
         yield "\t".join(columns)
 
 
+def explanation(found: dict) -> Iterator[str]:
+    """Show which class a picture explains, and what its decision value is against."""
+    decisions = f"decision {found['decision']:{SHARE}}, on average {found['average_decision']:{SHARE}}"
+    yield f"{found['image']}\t{found['label']}\t{decisions}\t{found['path']}"
+
+
 def write_csv(records: list[dict], path: Path):
     """Write predictions, a row an image; lists as JSON."""
     with open(path, "w", encoding="utf-8", newline="") as file:
