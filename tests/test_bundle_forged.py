@@ -270,6 +270,11 @@ def test_a_weights_file_of_the_readers_is_not_opened(sound, tmp_path, monkeypatc
     assert not opened
 
 
+def test_a_fingerprint_that_predict_would_refuse(sound, tmp_path):
+    path = forged(sound, "svc", tmp_path, reading(fingerprint_="0" * 40))
+    refused(path, "weights of 'tiny' with the fingerprint .* but expected 0{40}. Restore")
+
+
 @pytest.mark.parametrize(
     "params",
     [

@@ -22,6 +22,7 @@ RIDGE = LINEAR | {
     "gcv_mode?": "any",
     "alpha_per_target?": "any",
     "cv_results_?": "any",
+    "_store_cv_results?": "flag",
 }
 TREE = WIDTH | {
     "n_outputs_": "count 1",
@@ -75,6 +76,7 @@ ENSEMBLE = {
     "named_estimators_": "models",
 }
 GRADIENT_DESCENT = LINEAR | {
+    "C?": "number",
     "t_": "number",
     "_expanded_class_weight?": "float k",
     "_standard_coef?": "any",
