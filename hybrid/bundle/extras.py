@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 CONFORMITY, MEMORY, IMAGES, LABELS, MEAN = "conformity", "memory", "images", "labels", "mean"
+# What hybrid.report.facts gathered; checked where a page is made of it.
+REPORT = "report"
 PLAIN = (str, int, float, type(None))
 
 
