@@ -52,6 +52,7 @@ GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -71,12 +72,13 @@ def main():
 @app.command(epilog="Examples: hybrid demo | hybrid demo --json")
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the bundle goes.")] = Path("demo.hybrid"),
+    report: Report = True,
     as_json: Json = False,
 ):
     """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
     from hybrid.tasks.demo import demo
 
-    emit(demo(out, note=note, verbose=watched()), as_json, show.outcome)
+    emit(demo(out, note=note, report=report, verbose=watched()), as_json, show.outcome)
 
 
 @app.command(epilog="Examples: hybrid check photos/ | hybrid check table.csv --fix clean.csv")
@@ -122,6 +124,7 @@ def train(
         bool | None,
         typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
     ] = None,
+    report: Report = True,
     key: KeyFile = None,
     urls: Urls = False,
     as_json: Json = False,
@@ -131,6 +134,7 @@ def train(
     from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
+    from hybrid.tasks.report import reported
 
     if out:
         check_place(out)
@@ -141,6 +145,8 @@ def train(
     emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores
+        if report:
+            extras |= reported(outcome, out, note)
         if include_network is None:
             include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
@@ -195,6 +201,39 @@ def predict(
         emit(records, as_json, show.predictions)
 
 
+@app.command(epilog="Examples: hybrid report model.hybrid | hybrid report model.hybrid -o report.html --json")
+def report(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="An .html file.")] = Path("report.html"),
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Write a page to look at: scores, errors, odd labels, a map of the images, the search."""
+    from hybrid.tasks.report import write_report
+
+    emit(write_report(model, out, key), as_json, show.values)
+
+
+@app.command(
+    epilog="Examples: hybrid explain model.hybrid photo.jpg -o heat.png "
+    "| hybrid explain model.hybrid photo.jpg -o heat.png --label cat --json"
+)
+def explain(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .png, .jpg or .webp file.")] = Path("heat.png"),
+    label: Annotated[
+        str | None, typer.Option(help="The class to explain; the predicted one if left out.")
+    ] = None,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Draw which places of an image speak for a class (orange) and which against it (blue)."""
+    from hybrid.tasks.explain import write_explanation
+
+    emit(write_explanation(model, image, out, label, key), as_json, show.explanation)
+
+
 @app.command(
     epilog="Examples: hybrid serve model.hybrid | hybrid serve model.hybrid --host 0.0.0.0 --port 80 --queue 512"
 )
@@ -241,6 +280,8 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the page goes.")] = Path("comparison.html"),
+    report: Report = True,
     urls: Urls = False,
     as_json: Json = False,
 ):
@@ -249,7 +290,15 @@ def compare(
 
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
-    emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
+    found = compare(frame, configs, verbose=watched())
+    if report:
+        from hybrid.report.page import write_comparison
+
+        try:
+            note(f"report: {write_comparison(found, out, Path(data).name)}")
+        except ImportError as exc:
+            note(f"no report: {exc}")
+    emit(found, as_json, show.comparison)
 
 
 @app.command(

@@ -147,6 +147,12 @@ def predictions(records: list[dict]) -> Iterator[str]:
         yield "\t".join(map(plain, columns))
 
 
+def explanation(found: dict) -> Iterator[str]:
+    """Show which class a picture explains, and what its decision value is against."""
+    decisions = f"decision {found['decision']:{SHARE}}, on average {found['average_decision']:{SHARE}}"
+    yield f"{found['image']}\t{found['label']}\t{decisions}\t{found['path']}"
+
+
 def write_csv(records: list[dict], path: Path):
     """Write predictions, a row an image; lists as JSON, no text that a spreadsheet would run."""
     with whole(path, "utf-8") as file:

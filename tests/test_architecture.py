@@ -21,8 +21,10 @@ LAYERS = (
     ("featurizer", "finetune"),
     ("kinds",),
     ("pipeline", "prefetching"),
+    ("explain",),
     ("bundle",),
     ("config", "experiment"),
+    ("report",),
     ("tasks",),
     ("show", "server", "cli"),
 )

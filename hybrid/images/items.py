@@ -135,6 +135,11 @@ def name(item: object) -> str:
     return f"{item!r:.80}"
 
 
+def shown(item: object, i: int) -> str:
+    """Return what to call an image in a table: its path, or what it is and its number."""
+    return os.fspath(item) if isinstance(item, (str, os.PathLike)) else f"{name(item)} {i}"
+
+
 def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = WAY_OUT):
     """Raise one ImageError for all (index, item, reason)."""
     them = "it" if len(failures) == 1 else "them"
