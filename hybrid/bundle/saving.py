@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 
 from hybrid.archive.files import BundleError, write
 from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
+from hybrid.archive.place import obstacle
 from hybrid.bundle import portable, probes
 from hybrid.bundle.extras import check_extras
 from hybrid.bundle.loading import check_content
@@ -121,6 +122,8 @@ def check_place(path: str | os.PathLike) -> Path:
         raise BundleError(
             f"Cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or choose another."
         )
+    if reason := obstacle(path.parent / "bundle"):
+        raise BundleError(f"Cannot save to {str(path)!r}: {reason}. Make room there, or choose another.")
     return path
 
 
