@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hybrid import show
+from hybrid.archive import place
 from hybrid.show import emit
+from hybrid.spelling import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,7 @@ GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -59,19 +62,23 @@ def main():
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as exc:
-        note(f"hybrid: {exc}")
+        from hybrid.images.items import WAY_OUT
+
+        # It is Python's, and there are no arguments here.
+        note(f"hybrid: {str(exc).replace(f', or {WAY_OUT}', '')}")
         sys.exit(1)
 
 
 @app.command(epilog="Examples: hybrid demo | hybrid demo --json")
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the bundle goes.")] = Path("demo.hybrid"),
+    report: Report = True,
     as_json: Json = False,
 ):
     """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
     from hybrid.tasks.demo import demo
 
-    emit(demo(out, note=note, verbose=watched()), as_json, show.outcome)
+    emit(demo(out, note=note, report=report, verbose=watched()), as_json, show.outcome)
 
 
 @app.command(epilog="Examples: hybrid check photos/ | hybrid check table.csv --fix clean.csv")
@@ -88,6 +95,8 @@ def check(
     """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
     from hybrid.experiment.check import check
 
+    if fix:
+        place.check(fix)
     frame = read(data, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
@@ -115,14 +124,17 @@ def train(
         bool | None,
         typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
     ] = None,
+    report: Report = True,
     key: KeyFile = None,
     urls: Urls = False,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
     from hybrid.bundle.saving import check_place, save
+    from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
+    from hybrid.tasks.report import reported
 
     if out:
         check_place(out)
@@ -130,13 +142,15 @@ def train(
     chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
     outcome = train(frame, chosen, verbose=watched())
+    emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores
+        if report:
+            extras |= reported(outcome, out, note)
         if include_network is None:
-            include_network = is_portable(chosen)
+            include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
-    emit(outcome.to_json(), as_json, show.outcome)
 
 
 @app.command(
@@ -177,12 +191,47 @@ def predict(
     """Predict the class of images."""
     from hybrid.tasks.predict import predict, spare_pandas
 
+    if csv:
+        place.check(csv)
     spare_pandas()
     records = predict(model, listed(images), sets=sets, neighbours=neighbours, key=key)
     if csv:
         show.write_csv(records, csv)
     if as_json or not csv:
         emit(records, as_json, show.predictions)
+
+
+@app.command(epilog="Examples: hybrid report model.hybrid | hybrid report model.hybrid -o report.html --json")
+def report(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="An .html file.")] = Path("report.html"),
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Write a page to look at: scores, errors, odd labels, a map of the images, the search."""
+    from hybrid.tasks.report import write_report
+
+    emit(write_report(model, out, key), as_json, show.values)
+
+
+@app.command(
+    epilog="Examples: hybrid explain model.hybrid photo.jpg -o heat.png "
+    "| hybrid explain model.hybrid photo.jpg -o heat.png --label cat --json"
+)
+def explain(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .png, .jpg or .webp file.")] = Path("heat.png"),
+    label: Annotated[
+        str | None, typer.Option(help="The class to explain; the predicted one if left out.")
+    ] = None,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Draw which places of an image speak for a class (orange) and which against it (blue)."""
+    from hybrid.tasks.explain import write_explanation
+
+    emit(write_explanation(model, image, out, label, key), as_json, show.explanation)
 
 
 @app.command(
@@ -231,6 +280,8 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the page goes.")] = Path("comparison.html"),
+    report: Report = True,
     urls: Urls = False,
     as_json: Json = False,
 ):
@@ -239,7 +290,15 @@ def compare(
 
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
-    emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
+    found = compare(frame, configs, verbose=watched())
+    if report:
+        from hybrid.report.page import write_comparison
+
+        try:
+            note(f"report: {write_comparison(found, out, Path(data).name)}")
+        except ImportError as exc:
+            note(f"no report: {exc}")
+    emit(found, as_json, show.comparison)
 
 
 @app.command(
@@ -360,20 +419,13 @@ def configured(path: Path | None, settings: list[str] | None, backbone: str | No
     return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
 
 
-def is_portable(config: Config) -> bool:
-    """Whether a config's network can go into a bundle: converted, and not tuned."""
-    from hybrid.engines.choose import installed
-
-    return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
-
-
 def watched() -> int:
     """Whether somebody watches the progress bars."""
     return int(sys.stderr.isatty())
 
 
 def note(text: object):
-    print(text, file=sys.stderr)
+    print(plain(str(text), "\n\t"), file=sys.stderr)
 
 
 if __name__ == "__main__":

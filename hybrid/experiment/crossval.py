@@ -27,6 +27,7 @@ class CrossValidation:
     probabilities: list[np.ndarray] | None
     chosen: list[Candidate]  # in each fold
     best: Candidate  # on all rows
+    searched: np.ndarray | None  # the mean score of every candidate in the search
     fits: int
 
     def scores(self) -> dict[str, dict[str, float]]:
@@ -60,7 +61,7 @@ def cross_validate(
     """
     classes = np.unique(np.concatenate([data.y[part] for fold in folds for part in fold]))
     parts = [train for train, _ in folds] + ([] if rows is None else [rows])
-    chosen, searched = search(data, matrices, candidates, parts, config, verbose)
+    chosen, searched, fits = search(data, matrices, candidates, parts, config, verbose)
     chosen = [candidates[i] for i in chosen]
 
     def run(candidate: Candidate, train: np.ndarray, test: np.ndarray) -> tuple:
@@ -84,5 +85,6 @@ def cross_validate(
         probabilities=[columns for _, columns in results] if probabilities else None,
         chosen=chosen[: len(folds)],
         best=chosen[-1],
-        fits=searched + len(folds),
+        searched=searched,
+        fits=fits + len(folds),
     )

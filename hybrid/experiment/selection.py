@@ -56,7 +56,7 @@ def search(
     parts: Sequence[np.ndarray],
     config: Config,
     verbose: int = 0,
-) -> tuple[list[int], int]:
+) -> tuple[list[int], np.ndarray | None, int]:
     """Find the best candidate for every training part by validation inside it.
 
     Parameters
@@ -72,11 +72,12 @@ def search(
 
     Returns
     -------
-    (chosen, fits) : list of int, int
-        The best candidate of every part, and how many models were fitted.
+    (chosen, scores, fits) : list of int, array, int
+        The best candidate of every part, the mean score of every candidate (none where there is but one), and
+        how many models were fitted.
     """
     if len(candidates) == 1:
-        return [0] * len(parts), 0
+        return [0] * len(parts), None, 0
     # What shares its scaled features is fitted in one task.
     alike = {}
     for j, candidate in enumerate(candidates):
@@ -96,9 +97,9 @@ def search(
     found = parallel(run, tasks, "search" if verbose else "", at_once(candidates))
     for (i, numbers, _, _), scores in zip(tasks, found, strict=True):
         totals[i, numbers] += scores
-    fits = sum(len(numbers) for _, numbers, _, _ in tasks)
+    fits, counted = sum(len(numbers) for _, numbers, _, _ in tasks), len(tasks) // len(alike)
     # Rounded, so that equal scores stay equal; where nothing could be compared, the first candidate it is.
-    return np.argmax(totals.round(9), axis=1).tolist(), fits
+    return np.argmax(totals.round(9), axis=1).tolist(), totals.sum(axis=0) / max(counted, 1), fits
 
 
 def at_once(candidates: list[Candidate]) -> int | None:
