@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest soak format clean
+.PHONY: demo test test-oldest test-browser soak format clean
 
 demo: .venv/ready
 	$(BIN)/hybrid demo
@@ -37,7 +37,7 @@ format: .venv/ready
 .venv/browser: .venv/ready
 	command -v chromium >/dev/null || (apt-get update && apt-get install -y chromium)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
-	npm install --silent --no-save --prefix .venv axe-core@4
+	npm install --silent --no-save --prefix .venv axe-core@4.14.1
 	touch $@
 
 clean:
