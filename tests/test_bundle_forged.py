@@ -368,6 +368,13 @@ def test_a_small_network_inside_loads_in_a_small_process(inside, tmp_path):
     assert "Pipeline" in limited(path)
 
 
+def test_a_network_of_another_width_than_it_says(inside, tmp_path, monkeypatch):
+    path = forge.with_network(tmp_path / "m.hybrid", SVC(), inside)
+    files = forge.members(path.read_bytes())
+    networks = {"network-0": forge.ENTRY | {"layers": [["last", "last", 10**18]]}}
+    refused(forge.write(path, forge.with_manifest(files, networks=networks)), r"network-0 gives \[64\]")
+
+
 def loop(ops, x):
     """A loop of 2^62 steps that gives back what it takes."""
     import openvino

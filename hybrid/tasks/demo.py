@@ -37,13 +37,14 @@ def demo(
     """
     from PIL import Image
 
-    from hybrid.bundle.saving import save
+    from hybrid.bundle.saving import check_place, save
     from hybrid.datasets.sample import load_sample
     from hybrid.experiment.check import check
     from hybrid.experiment.train import train
     from hybrid.tasks.predict import predict
     from hybrid.tasks.report import reported
 
+    check_place(out)
     sample = load_sample()
     note(f"{len(sample)} drawn images of {sample['label'].nunique()} classes")
     note("\n".join(check(sample, backbone=backbone, verbose=verbose).lines()))
