@@ -20,7 +20,7 @@ test-oldest: .venv/ready
 
 # Needs Debian's chromium, which it installs where it may.
 test-browser: .venv/browser
-	$(BIN)/pytest tests/browser --override-ini testpaths=
+	$(BIN)/pytest tests/browser
 
 # 20,000 mutated bundles, 5,000 mutated images, 1,000 kills, 500 damaged stores, every network: hours. It prints counts
 # and seeds; HYBRID_SEED and HYBRID_FUZZ_SEED set them.
