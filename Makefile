@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest soak format clean
+.PHONY: demo test test-oldest test-browser soak format clean
 
 demo: .venv/ready
 	$(BIN)/hybrid demo
@@ -20,7 +20,7 @@ test-oldest: .venv/ready
 
 # Needs Debian's chromium, which it installs where it may.
 test-browser: .venv/browser
-	$(BIN)/pytest tests/browser --override-ini testpaths=
+	$(BIN)/pytest tests/browser
 
 # 20,000 mutated bundles, 5,000 mutated images, 1,000 kills, 500 damaged stores, every network: hours. It prints counts
 # and seeds; HYBRID_SEED and HYBRID_FUZZ_SEED set them.
@@ -39,7 +39,7 @@ format: .venv/ready
 .venv/browser: .venv/ready
 	command -v chromium >/dev/null || (apt-get update && apt-get install -y chromium)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
-	npm install --silent --no-save --prefix .venv axe-core@4
+	npm install --silent --no-save --prefix .venv axe-core@4.14.1
 	touch $@
 
 clean:

@@ -57,6 +57,29 @@ def test_training_prints_scores_with_intervals_and_writes_a_bundle(model):
     assert path.stat().st_size > 0
 
 
+def test_training_writes_a_page_and_the_bundle_gives_it_again(model, tmp_path):
+    page = model[0].with_suffix(".html")
+    assert "Stern ★ 星" in page.read_text(encoding="utf-8")
+    told = json.loads(hybrid("report", model[0], "-o", tmp_path / "model.html", "--json").stdout)
+    assert told == {"path": str(tmp_path / "model.html"), "bytes": page.stat().st_size}
+    assert (tmp_path / "model.html").read_bytes() == page.read_bytes()
+
+
+def test_training_writes_no_page_where_none_is_wanted(photos, tmp_path):
+    path = tmp_path / "bare.hybrid"
+    assert hybrid("train", photos, *TINY, "-o", path, "--no-report").returncode == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["bare.hybrid"]
+    assert "use `hybrid train`" in hybrid("report", path, "-o", tmp_path / "report.html").stderr
+
+
+def test_an_explanation_is_drawn_for_the_class_that_was_asked_for(model, photos, tmp_path):
+    image, out = next(photos.glob("Stern*/*.png")), tmp_path / "heat.png"
+    printed = hybrid("explain", model[0], image, "-o", out, "--label", 'quo"tes').stdout
+    assert printed.split("\t")[:2] == [str(image), 'quo"tes']
+    assert Image.open(out).size == (448, 448)
+    assert hybrid("explain", model[0], image, "--label", "dragon").returncode == 1
+
+
 def test_a_second_training_runs_no_network(photos, model):
     assert json.loads(hybrid("train", photos, *TINY, "--json").stdout)["passes"] == 0
 
@@ -83,10 +106,12 @@ def test_comparison_prints_one_table_with_tests(photos, tmp_path):
         text = f'[model]\nkind = "{name}"\n[features]\nbackbone = "tiny"\nlayers = "last"\n'
         (tmp_path / f"{name}.toml").write_text(text)
     configs = ["--config", tmp_path / "svm.toml", "--config", tmp_path / "logistic.toml"]
-    result = hybrid("compare", photos, *configs, "--json")
+    page = tmp_path / "page.html"
+    result = hybrid("compare", photos, *configs, "--json", "-o", page)
     assert result.returncode == 0, result.stderr
     assert {"svm", "logistic"} <= set(json.dumps(json.loads(result.stdout)).replace('"', " ").split())
-    assert "svm" in hybrid("compare", photos, *configs).stdout
+    assert "svm" in page.read_text(encoding="utf-8")
+    assert "svm" in hybrid("compare", photos, *configs, "--no-report").stdout
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -231,7 +256,7 @@ def test_interrupting_leaves_no_half_file(photos, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode != 0 or (tmp_path / "m.hybrid").exists()
-    assert {file.name for file in tmp_path.iterdir()} <= {"m.hybrid"}
+    assert {file.name for file in tmp_path.iterdir()} <= {"m.hybrid", "m.html"}
     assert hybrid("store", "verify").returncode == 0
 
 

@@ -182,6 +182,12 @@ def test_of_many_images_only_some_have_pictures_and_the_page_stays_small(told, t
     assert write_page(of(5000, MOST_PICTURES), tmp_path / "report.html").stat().st_size < 12e6
 
 
+def test_a_name_that_is_no_utf_8_is_spelt(told, tmp_path):
+    names = ["caf\udce9.png", *told["names"][1:]]
+    text = write_page(told | {"names": names}, tmp_path / "report.html", "caf\udce9").read_text("utf-8")
+    assert "<h1>caf\\xe9</h1>" in text
+
+
 def test_a_comparison_has_a_page_too(tmp_path):
     configs = {"<i>stiff</i>": CONFIG | {"logistic": {"C": 1e-4}}, "supple": CONFIG}
     found = compare(awkward(tmp_path, 6), configs)

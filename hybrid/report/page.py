@@ -14,6 +14,7 @@ import numpy as np
 
 from hybrid.experiment.outcome import jsonable
 from hybrid.report.pictures import unpacked
+from hybrid.spelling import spelt
 from hybrid.statistics.duplicates import members
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write(path: str | os.PathLike, template: str, **values: Any) -> Path:
     text = templates().get_template(template).render(plotly=packed_plotly(), **values)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(spelt(text), encoding="utf-8")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

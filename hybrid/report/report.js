@@ -196,7 +196,7 @@
     const models = data.models || [];
     if (!models.length) return;
     draw("chart-models", [{
-      x: models.map((one) => one.mean), y: models.map((one) => plain(one.model)), mode: "markers", marker: { size: 10, color: `rgb(${css("--blue")})` },
+      x: models.map((one) => one.mean), y: models.map((one) => plain(one.model).replaceAll("raw_pixels", "raw pixels")), mode: "markers", marker: { size: 10, color: `rgb(${css("--blue")})` },
       error_x: { type: "data", symmetric: false, array: models.map((one) => one.high - one.mean), arrayminus: models.map((one) => one.mean - one.low) },
       hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
     }], { yaxis: { autorange: "reversed", type: "category" }, xaxis: { title: { text: plain(data.score.replaceAll("_", " ")) } } });

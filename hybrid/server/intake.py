@@ -48,8 +48,7 @@ async def parse(request: Request, take: Take, limits: Limits) -> FormData:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.megabytes * MEGABYTE:
         raise TooLarge
-    # One more than is allowed, so that what is said of too many is said in one place.
-    most = {"max_files": limits.images + 1, "max_fields": limits.images + 1}
+    most = {"max_files": limits.images, "max_fields": limits.images}
     try:
         return await InMemory(request.headers, counted(request, take), **most).parse()
     except ClientDisconnect as exc:
