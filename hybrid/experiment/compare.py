@@ -107,9 +107,9 @@ def validate_all(
     """Cross-validate every config on the same folds."""
     found = {}
     for (name, config), matrices in zip(configs.items(), ready.matrices, strict=True):
-        candidates = read_candidates(config, store)
+        candidates = read_candidates(config, store, len(ready.train))
         found[name] = cross_validate(
-            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose
+            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose, store=store
         )
     return found
 
