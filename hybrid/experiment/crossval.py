@@ -68,7 +68,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Search inside every training part, fit the best candidate on it, and predict the test part.
 
-    Where there is one candidate, nothing is searched, and `root` is where it may start from. `rows` are those to search once more for the final model.
+    Where there is one candidate, nothing is searched, and `root` is where it may start from. `rows` are those
+    to search once more for the final model.
     Parts that are done are kept beside the store until all are.
     """
     classes = np.unique(np.concatenate([data.y[part] for fold in folds for part in fold]))
