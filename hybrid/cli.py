@@ -129,7 +129,11 @@ def train(
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
-    outcome = train(frame, chosen, verbose=watched())
+    try:
+        outcome = train(frame, chosen, verbose=watched())
+    except KeyboardInterrupt:
+        note("Stopped. Features and finished folds are kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
     if out:
         extras, scores = outcome.extras(), outcome.scores
         if include_network is None:
