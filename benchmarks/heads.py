@@ -7,66 +7,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.pipeline import Pipeline
 
 from benchmarks.machine import line
 from benchmarks.photos import PHOTOGRAPHS
-from hybrid import FeatureNormalizer, ResNetFeaturizer, load_folder
+from hybrid import ResNetFeaturizer, load_folder
+from hybrid.kinds import KINDS, SCALERS
 
 RESULTS = Path(__file__).parent / "results"
 FOLDERS = ["ants_bees", "caltech20", "dtd10", "wbc"]
 DRAWS, DRAWN = ["cifar_1", "cifar_2"], 100
 SIZES, SPLITS, SHARE = (5, 20, 60), 3, 0.75
 LAYERS = {"stage4": ["stage4"], "last": ["last"], "both": ["stage4", "last"]}
-SCALERS = {
-    "none": "passthrough",
-    "standard": StandardScaler(),
-    "l2": Normalizer(),
-    "rows": FeatureNormalizer(columns=False),
-    "columns": FeatureNormalizer(),
-}
-
-
-class Kernel(TransformerMixin, BaseEstimator):
-    """Products with the training rows: an SVC on them answers as one on features does, much sooner."""
-
-    def __init__(self, gamma="scale"):
-        self.gamma = gamma
-
-    def fit(self, X, y=None):
-        self.rows_ = X
-        self.gamma_ = 1 / (X.shape[1] * X.var()) if self.gamma == "scale" else self.gamma
-        return self
-
-    def transform(self, X):
-        return rbf_kernel(X, self.rows_, gamma=self.gamma_)
-
-
-def svm(C, gamma="scale", against=lambda svc: svc):
-    return make_pipeline(Kernel(gamma), against(SVC(C=C, kernel="precomputed")))
-
-
-def logistic(C):
-    return LogisticRegression(C=C, max_iter=1000)
-
-
 HEADS = {
-    "svm C=1": svm(1),
-    "svm C=10": svm(10),
-    "svm C=10 gamma=0.25": svm(10, 0.25),
-    "svm C=10 gamma=0.25 one-vs-rest": svm(10, 0.25, OneVsRestClassifier),
-    "logistic C=0.1": logistic(0.1),
-    "logistic C=1": logistic(1),
-    "logistic C=30": logistic(30),
-    "logistic C=100": logistic(100),
+    "logistic": [{"C": C} for C in (0.1, 1, 10, 30, 100)],
+    "svm": [{"C": C} for C in (0.1, 1, 10)],
+    "rbf": [{"C": C, "gamma": gamma} for C in (1, 10) for gamma in ("scale", 0.25)],
 }
-DEFAULTS = ["columns, svm C=10 gamma=0.25 one-vs-rest", "columns, logistic C=30"]
+CHOICES = {
+    f"{scaler}, {name} " + " ".join(f"{key}={value}" for key, value in params.items()): (
+        name,
+        {"scaler": scaler} | params,
+    )
+    for scaler, (name, heads) in product(SCALERS, HEADS.items())
+    for params in heads
+}
+DEFAULTS = [
+    next(text for text, (one, params) in CHOICES.items() if one == name and params.items() <= default.items())
+    for name, default in ((name, KINDS[name].default()) for name in HEADS)
+]
 
 
 def main(argv):
@@ -124,10 +93,10 @@ def split(y, size, seed):
 
 def score(cell, features, y, train, test):
     """Return the accuracy of every scaler with every head."""
-    rows = []
-    for (scaler, scale), (head, classifier) in product(SCALERS.items(), HEADS.items()):
-        model = make_pipeline(scale, classifier).fit(features[train], y[train])
-        rows.append((*cell, f"{scaler}, {head}", model.score(features[test], y[test])))
+    rows, y = [], y.astype(str)
+    for text, (name, params) in CHOICES.items():
+        model = Pipeline(KINDS[name].steps(KINDS[name].default() | params)).fit(features[train], y[train])
+        rows.append((*cell, text, model.score(features[test], y[test])))
     return rows
 
 

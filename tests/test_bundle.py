@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
@@ -34,7 +35,7 @@ from sklearn.preprocessing import FunctionTransformer, LabelEncoder, Normalizer,
 from sklearn.svm import SVC, LinearSVC
 
 import hybrid
-from hybrid import ResNetFeaturizer, build_pipeline, load, load_sample, save
+from hybrid import FeatureNormalizer, ResNetFeaturizer, build_pipeline, load, load_sample, save
 from hybrid.archive import manifest
 from hybrid.archive.files import BundleError
 from hybrid.archive.manifest import MODEL, read_manifest, read_part
@@ -43,6 +44,7 @@ from hybrid.bundle.loading import read as read_bundle
 from hybrid.bundle.portable import walk
 from hybrid.bundle.saving import warn_of_trust
 from hybrid.features import recipe
+from hybrid.kinds import CALIBRATION
 from hybrid.store.feature_store import FeatureStore
 
 KEY = b"0123456789abcdef"
@@ -51,7 +53,7 @@ TAILS = {
     "linear": OneVsRestClassifier(LinearSVC()),
     "logistic": LogisticRegression(max_iter=500),
     "calibrated": CalibratedClassifierCV(SVC(), ensemble=False, cv=2),
-    "temperature": CalibratedClassifierCV(SVC(), method="temperature", cv=2),
+    "temperature": CalibratedClassifierCV(SVC(), method=CALIBRATION, cv=2),
     "isotonic": CalibratedClassifierCV(LinearSVC(), method="isotonic", cv=2),
     "lda": make_pipeline(PCA(10), LinearDiscriminantAnalysis()),
     "knn": make_pipeline(Normalizer(), KNeighborsClassifier(3, algorithm="brute")),
@@ -59,6 +61,7 @@ TAILS = {
     "forest": RandomForestClassifier(5, random_state=0),
     "trees": ExtraTreesClassifier(3, random_state=0),
     "bayes": GaussianNB(),
+    "normaliser": make_pipeline(FeatureNormalizer(), SVC(C=10)),
     "ridge": RidgeClassifierCV(),
     "sgd": SGDClassifier(random_state=0),
     "centroids": make_pipeline(PCA(4), NearestCentroid()),
@@ -102,6 +105,8 @@ def assert_same(loaded, model, images, tolerance=1e-6):
 @pytest.mark.filterwarnings("ignore:.*converge:UserWarning")
 @pytest.mark.parametrize("name", TAILS)
 def test_a_loaded_model_predicts_as_the_saved_one(name, sample, tmp_path):
+    if name == "ridge" and sklearn.__version__ < "1.7":
+        pytest.skip("there, it holds no classes: it needs load(path, trusted=True)")
     model = fitted(sample, TAILS[name])
     assert_same(load(save(model, tmp_path / "model.hybrid")), model, sample["image"])
 
@@ -167,6 +172,7 @@ def test_pandas_output_survives(sample, tmp_path):
     assert_same(load(save(model, tmp_path / "model.hybrid")), model, sample["image"])
 
 
+@pytest.mark.skipif(sklearn.__version__ < "1.7", reason="there, a ColumnTransformer holds a class of its own")
 def test_a_model_that_wants_a_table_is_checked_by_rows_of_zeros(sample, tmp_path):
     from sklearn.compose import ColumnTransformer
 
@@ -227,7 +233,7 @@ def test_a_bundle_is_replaced_whole(name, sample, model, tmp_path, monkeypatch):
         save(other, path)
     assert_same(load(path), model, sample["image"])
     monkeypatch.undo()
-    assert type(load(save(other, path))[-1]) is SVC
+    assert type(load(save(other, path))[-1]) is LinearSVC
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
@@ -274,7 +280,7 @@ def test_a_pickle_of_another_name_is_told_by_its_first_bytes(model, tmp_path):
 def test_two_folders_are_swapped_without_a_kernel_that_can(model, sample, tmp_path, monkeypatch):
     path = save(model, tmp_path / "model")
     monkeypatch.setattr("hybrid.archive.files.ctypes.CDLL", lambda name: object())
-    assert type(load(save(fitted(sample, "svm"), path))[-1]) is SVC
+    assert type(load(save(fitted(sample, "svm"), path))[-1]) is LinearSVC
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 

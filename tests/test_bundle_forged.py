@@ -270,6 +270,11 @@ def test_a_weights_file_of_the_readers_is_not_opened(sound, tmp_path, monkeypatc
     assert not opened
 
 
+def test_a_fingerprint_that_predict_would_refuse(sound, tmp_path):
+    path = forged(sound, "svc", tmp_path, reading(fingerprint_="0" * 40))
+    refused(path, "weights of 'tiny' with the fingerprint .* but expected 0{40}. Restore")
+
+
 @pytest.mark.parametrize(
     "params",
     [
@@ -361,6 +366,13 @@ def inside(tmp_path_factory):
 def test_a_small_network_inside_loads_in_a_small_process(inside, tmp_path):
     path = forge.with_network(tmp_path / "m.hybrid", SVC(), inside)
     assert "Pipeline" in limited(path)
+
+
+def test_a_network_of_another_width_than_it_says(inside, tmp_path, monkeypatch):
+    path = forge.with_network(tmp_path / "m.hybrid", SVC(), inside)
+    files = forge.members(path.read_bytes())
+    networks = {"network-0": forge.ENTRY | {"layers": [["last", "last", 10**18]]}}
+    refused(forge.write(path, forge.with_manifest(files, networks=networks)), r"network-0 gives \[64\]")
 
 
 def loop(ops, x):

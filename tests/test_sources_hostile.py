@@ -149,6 +149,15 @@ def test_an_onnx_network_of_other_operations_is_refused(kind, tmp_path):
     refused(path, f"the operations {kind}, which no feature extractor needs")
 
 
+def test_an_onnx_network_with_functions_of_its_own_is_refused(tmp_path):
+    """A function may go by the name of an allowed operation."""
+    path = described(tmp_path / "n.onnx")
+    path.write_bytes(message(7, message(1, message(4, "Relu"))) + b"\xca\x01\x06" + message(1, "Relu"))
+    refused(path, "functions of its own")
+    path.write_bytes(message(7, message(1, message(4, "Loop"))) + message(7, message(1, message(4, "Relu"))))
+    refused(path, "it holds 2 graphs")
+
+
 # Converted networks, shared by processes.
 
 

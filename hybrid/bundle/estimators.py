@@ -75,6 +75,7 @@ ENSEMBLE = {
     "named_estimators_": "models",
 }
 GRADIENT_DESCENT = LINEAR | {
+    "C?": "number",
     "t_": "number",
     "_expanded_class_weight?": "float k",
     "_standard_coef?": "any",

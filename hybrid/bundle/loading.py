@@ -154,6 +154,8 @@ def attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):
             one.fit(probes.images())
             continue
         found = probes.recipe_of(one).network.fingerprint
-        if found != recipe["fingerprint"]:
-            moved = f"weights of {one.backbone!r} with the fingerprint {found}"
-            raise refusal(path, moved, recipe["fingerprint"], "Restore the weights, or fit the model again.")
+        for expected in (recipe["fingerprint"], one.fingerprint_):
+            if found != expected:
+                moved = f"weights of {one.backbone!r} with the fingerprint {found}"
+                way_out = "Restore the weights, or fit the model again."
+                raise refusal(path, moved, f"{expected!s:.80}", way_out)

@@ -77,11 +77,22 @@ def read_model(core: Core, network: Network, layers: tuple[str, ...]):
         raise refusal(path.parent, found, "what save writes") from exc
     if [list(one.shape) for one in model.inputs] != [[1, *size, 3]]:
         raise refusal(path.parent, f"{path.name} takes other images", f"one input of size {size}")
+    found = [output.partial_shape[-1].get_length() for output in model.outputs]
+    if found != _widths(network.backbone):
+        raise refusal(
+            path.parent, f"{path.name} gives {found}", f"{_widths(network.backbone)!r:.200} numbers"
+        )
     maps = dict(zip(network.backbone.layers(), model.outputs, strict=True))
     for layer in set(layers) - set(maps):
         raise network.backbone.unknown_layer(layer)
     outputs = [maps[layer].get_node().input_value(0) for layer in layers]
     return openvino.Model(outputs, model.get_parameters())
+
+
+def _widths(record: Backbone) -> list[int]:
+    """Return how many numbers a record says that each layer gives."""
+    ends = [record.last.width] * bool(record.last) + [record.classes] * bool(record.classes)
+    return [*(stage.width for stage in record.stages), *ends]
 
 
 def describe(network: Network, layers: list[str], widths: list[int]) -> dict:

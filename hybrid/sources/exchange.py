@@ -124,9 +124,12 @@ def _describe(path, version):
 
 def _parse_onnx(path):
     """Return the shapes of inputs and outputs, and the operators that are not ONNX's own."""
-    graph = one_of(path.read_bytes(), 7)
-    if not graph:
-        raise ValueError("it holds no graph")
+    parts = list(fields(path.read_bytes()))
+    graphs = [value for number, value in parts if number == 7]
+    # Readers put several together as one.
+    if len(graphs) != 1 or any(number == 25 for number, _ in parts):
+        raise ValueError(f"it holds {len(graphs)} graphs, or functions of its own, but one graph is expected")
+    graph = graphs[0]
     inputs, outputs, constants, foreign, types = {}, {}, set(), set(), set()
     for number, value in fields(graph):
         if number in (11, 12):

@@ -43,7 +43,7 @@ def label(
         raise ValueError(f"Got top={top!r}, but expected a positive integer.")
     featurizer = ResNetFeaturizer(backbone, weights, layers="predictions", store=store)
     classes = featurizer.fit(images).get_feature_names_out()
-    found = compute(images, [featurizer], verbose)
+    found = compute(images, [featurizer.get_params(deep=False)], verbose)
     for row, item, reason in found.failures:
         warnings.warn(f"Cannot read {name(item)} (item {row}): {reason}.", RuntimeWarning, stacklevel=2)
     rows = found.features[0]

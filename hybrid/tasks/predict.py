@@ -96,7 +96,7 @@ def opened(model: str | os.PathLike | Bundle | BaseEstimator, key: Key) -> tuple
     thread = Thread(target=open_networks, args=(model, key))
     if isinstance(model, (str, os.PathLike)):
         thread.start()
-    import skops.io  # noqa: F401
+    import sklearn.svm  # noqa: F401
 
     from hybrid.bundle.loading import Bundle, read
 
