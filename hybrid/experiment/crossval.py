@@ -81,22 +81,14 @@ def cross_validate(
     def work(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
         chosen, fits = choose(data, views, candidates, train, config) if several else (0, 0)
         found = {"chosen": np.array(chosen), "fits": np.array(fits + bool(len(test)))}
-        if not len(test):
-            return found
-        candidate = candidates[chosen]
-        X, weights = matrices[candidate.setting], None if data.weights is None else data.weights[train]
-        start = views.root(candidate) if views else root
-        model = fit_quick(candidate, config, X[train], data.y[train], weights, probabilities, start)
-        found["predicted"] = model.predict(X[test])
-        if probabilities:
-            # A class without an image in the training part has no column.
-            found["columns"] = columns = np.zeros((len(test), len(classes)))
-            columns[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X[test])
+        start = views.root(candidates[chosen]) if views else root
+        if len(test):
+            how = config, classes, probabilities, start
+            found |= score_part(data, matrices, candidates[chosen], *how, train, test)
         return found
 
-    run = open_run(
-        open_store(store), about(data, matrices, candidates, parts, config) if store is not None else ()
-    )
+    what = () if store is None else about(data, matrices, candidates, parts, config)
+    run = open_run(open_store(store), what)
     tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
     weighed = [len(train) for train, _ in parts]
     results = parallel(
@@ -116,6 +108,28 @@ def cross_validate(
         fits=sum(int(found["fits"]) for found in results),
         root=views.root(chosen[-1]) if views else root,
     )
+
+
+def score_part(
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidate: Candidate,
+    config: Config,
+    classes: np.ndarray,
+    probabilities: bool,
+    root: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Fit a candidate on a training part and predict the test part."""
+    X, weights = matrices[candidate.setting], None if data.weights is None else data.weights[train]
+    model = fit_quick(candidate, config, X[train], data.y[train], weights, probabilities, root)
+    found = {"predicted": model.predict(X[test])}
+    if probabilities:
+        # A class without an image in the training part has no column.
+        found["columns"] = columns = np.zeros((len(test), len(classes)))
+        columns[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X[test])
+    return found
 
 
 def about(
