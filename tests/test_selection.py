@@ -53,7 +53,7 @@ def test_what_is_as_good_as_the_leader_stays_in_the_race():
 
 
 def test_of_many_rows_some_are_searched_on(monkeypatch):
-    monkeypatch.setattr(views, "MOST_ROWS", 60)
+    monkeypatch.setattr(views, "COMPARED", 60)
     data, matrices = features(200, 1.0, 0)
     config = read_config(CONFIG)
     candidates = read_candidates(config)

@@ -14,9 +14,8 @@ from joblib import cpu_count
 from sklearn.svm import SVC
 
 from hybrid.experiment.baselines import MOST_IMAGES
-from hybrid.experiment.candidates import Candidate
+from hybrid.experiment.candidates import COMPARED, Candidate
 from hybrid.experiment.copies import near_duplicates
-from hybrid.experiment.views import MOST_ROWS
 from hybrid.experiment.work import parallel
 from hybrid.normalise import FeatureNormalizer
 from hybrid.statistics.kernels import rbf
@@ -49,11 +48,11 @@ class Size:
 def search_seconds(size: Size) -> float:
     """Tell how long searching, scoring and fitting will take."""
     train = size.images * 0.8
-    inner = min(train, MOST_ROWS) * size.share
+    inner = min(train, COMPARED) * size.share
     rows = min(ROWS, size.images)
     linear, kernel, pair, whole = (measured(work) for work in works(rows, max(size.widths), size.classes))
     rounds = (size.parts + 1) * (1 + RACED * (size.inner - 1)) if len(size.candidates) > 1 else 0
-    columns = sum(min(width, MOST_ROWS, size.images) for width in size.widths)
+    columns = sum(min(width, COMPARED, size.images) for width in size.widths)
     grown = inner * columns / (rows * min(rows, max(size.widths)))
     seconds = rounds * linear * grown
     if any(candidate.kind.has_kernel for candidate in size.candidates):

@@ -13,7 +13,7 @@ from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment.candidates import Candidate, featurizer, inner_folds, left_out, read_candidates, said
+from hybrid.experiment.candidates import Candidate, featurizer, inner_folds, read_candidates, said
 from hybrid.experiment.cost import Size, search_seconds
 from hybrid.experiment.prepare import FEW, LIKENESS, n_repeats
 from hybrid.experiment.selection import VALIDATION_FOLDS
@@ -121,7 +121,7 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
         fits=searched + parts + 1,
         memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
         disk=4 * passes * sum(whole.widths()) if store is not None else 0,
-        notes=tuple(said(left_out(config, len(images)), len(images))),
+        notes=tuple(said(config, len(images))),
     )
 
 

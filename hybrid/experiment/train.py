@@ -19,7 +19,6 @@ from hybrid.experiment.candidates import (
     featurizer,
     fit,
     fit_quick,
-    left_out,
     read_candidates,
     said,
 )
@@ -81,7 +80,7 @@ def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", ver
         scores=validation.scores(),
         best=best.to_dict() | {"backbone": config.features.backbone},
         test=held_out_scores(model, X, data, ready.test),
-        warnings=(*ready.warnings, *notes, *said(left_out(config, len(rows)), len(rows)), *late),
+        warnings=(*ready.warnings, *notes, *said(config, len(rows)), *late),
         fits=validation.fits + 1,
         config=config,
         validation=validation,

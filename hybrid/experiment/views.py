@@ -11,14 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from hybrid.experiment.candidates import Candidate, Setting
+from hybrid.experiment.candidates import COMPARED, Candidate, Setting
 from hybrid.experiment.work import parallel
 from hybrid.statistics.curve import stratified_order
 from hybrid.statistics.kernels import half_distances, number_of, rbf
 from hybrid.statistics.linear import Slope, linear_path
-
-# More rows tell candidates apart no better than the folds do; above, so many are drawn, class by class.
-MOST_ROWS = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +93,7 @@ def look(
     seed: int,
 ) -> Views:
     """Prepare rows, or some of them, for comparing candidates."""
-    pool = np.sort(rows[stratified_order(y[rows], seed)[:MOST_ROWS]])
+    pool = np.sort(rows[stratified_order(y[rows], seed)[:COMPARED]])
     alike: dict[tuple, list[Candidate]] = {}
     for candidate in candidates:
         alike.setdefault(key(candidate), []).append(candidate)
