@@ -3,6 +3,7 @@
 from importlib import import_module
 
 _MODULES = {
+    "ExplanationDisplay": "explain.display",
     "FeatureNormalizer": "normalise",
     "FeatureStore": "store.feature_store",
     "FineTunedClassifier": "finetune.classifier",

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hybrid import show
+from hybrid.archive import place
 from hybrid.show import emit
+from hybrid.spelling import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +52,7 @@ GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column whose equal values stay in one fold.")
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -59,19 +62,23 @@ def main():
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError) as exc:
-        note(f"hybrid: {exc}")
+        from hybrid.images.items import WAY_OUT
+
+        # It is Python's, and there are no arguments here.
+        note(f"hybrid: {str(exc).replace(f', or {WAY_OUT}', '')}")
         sys.exit(1)
 
 
 @app.command(epilog="Examples: hybrid demo | hybrid demo --json")
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the bundle goes.")] = Path("demo.hybrid"),
+    report: Report = True,
     as_json: Json = False,
 ):
     """Go the whole way on the built-in sample: check, search, scores, bundle, one prediction."""
     from hybrid.tasks.demo import demo
 
-    emit(demo(out, note=note, verbose=watched()), as_json, show.outcome)
+    emit(demo(out, note=note, report=report, verbose=watched()), as_json, show.outcome)
 
 
 @app.command(epilog="Examples: hybrid check photos/ | hybrid check table.csv --fix clean.csv")
@@ -88,6 +95,8 @@ def check(
     """Look for unreadable files, duplicates, rare classes, odd sizes and mixed-up labels."""
     from hybrid.experiment.check import check
 
+    if fix:
+        place.check(fix)
     frame = read(data, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
@@ -115,14 +124,17 @@ def train(
         bool | None,
         typer.Option(help="Put the network into the bundle; by default where OpenVINO is installed."),
     ] = None,
+    report: Report = True,
     key: KeyFile = None,
     urls: Urls = False,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
     from hybrid.bundle.saving import check_place, save
+    from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
+    from hybrid.tasks.report import reported
 
     if out:
         check_place(out)
@@ -134,13 +146,15 @@ def train(
     except KeyboardInterrupt:
         note("Stopped. Features and finished folds are kept: the same command goes on from there.")
         raise typer.Exit(130) from None
+    emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores
+        if report:
+            extras |= reported(outcome, out, note)
         if include_network is None:
-            include_network = is_portable(chosen)
+            include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
-    emit(outcome.to_json(), as_json, show.outcome)
 
 
 @app.command(
@@ -181,12 +195,80 @@ def predict(
     """Predict the class of images."""
     from hybrid.tasks.predict import predict, spare_pandas
 
+    if csv:
+        place.check(csv)
     spare_pandas()
     records = predict(model, listed(images), sets=sets, neighbours=neighbours, key=key)
     if csv:
         show.write_csv(records, csv)
     if as_json or not csv:
         emit(records, as_json, show.predictions)
+
+
+@app.command(epilog="Examples: hybrid report model.hybrid | hybrid report model.hybrid -o report.html --json")
+def report(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="An .html file.")] = Path("report.html"),
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Write a page to look at: scores, errors, odd labels, a map of the images, the search."""
+    from hybrid.tasks.report import write_report
+
+    emit(write_report(model, out, key), as_json, show.values)
+
+
+@app.command(
+    epilog="Examples: hybrid explain model.hybrid photo.jpg -o heat.png "
+    "| hybrid explain model.hybrid photo.jpg -o heat.png --label cat --json"
+)
+def explain(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A .png, .jpg or .webp file.")] = Path("heat.png"),
+    label: Annotated[
+        str | None, typer.Option(help="The class to explain; the predicted one if left out.")
+    ] = None,
+    key: KeyFile = None,
+    as_json: Json = False,
+):
+    """Draw which places of an image speak for a class (orange) and which against it (blue)."""
+    from hybrid.tasks.explain import write_explanation
+
+    emit(write_explanation(model, image, out, label, key), as_json, show.explanation)
+
+
+@app.command(
+    epilog="Examples: hybrid serve model.hybrid | hybrid serve model.hybrid --host 0.0.0.0 --port 80 --queue 512"
+)
+def serve(
+    model: Model,
+    port: Annotated[int, typer.Option(help="0 takes one that is free.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets everyone in who reaches this machine.")
+    ] = "127.0.0.1",
+    sets: Annotated[float, typer.Option(help="How often the sets of classes hold the right one.")] = 0.9,
+    neighbours: Annotated[int, typer.Option(min=0, help="Name the most similar training images.")] = 5,
+    megabytes: Annotated[int, typer.Option(min=1, help="The largest request.")] = 32,
+    images: Annotated[
+        int, typer.Option(min=1, help="The most images a request, and a run of the network.")
+    ] = 32,
+    queue: Annotated[int, typer.Option(min=1, help="The most images that wait.")] = 128,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long a request may come in, or wait.")] = 30,
+    urls: Annotated[bool, typer.Option("--urls", help="Fetch the URLs that clients send.")] = False,
+    key: KeyFile = None,
+):
+    """Answer with predictions: a page for people, JSON for programs; uploads are not kept."""
+    from hybrid.tasks.predict import spare_pandas
+
+    spare_pandas()
+    try:
+        from hybrid.server.limits import Limits
+        from hybrid.server.run import serve
+    except ModuleNotFoundError as exc:
+        raise ImportError(f'`hybrid serve` needs {exc.name}: pip install "hybrid-features[serve]"') from exc
+    limits = Limits(megabytes, images, queue, seconds)
+    serve(model, host, port, limits, sets, neighbours, urls, key, note)
 
 
 @app.command(
@@ -202,6 +284,8 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the page goes.")] = Path("comparison.html"),
+    report: Report = True,
     urls: Urls = False,
     as_json: Json = False,
 ):
@@ -210,7 +294,15 @@ def compare(
 
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: configured(path, settings, backbone) for path in config}
-    emit(compare(frame, configs, verbose=watched()), as_json, show.comparison)
+    found = compare(frame, configs, verbose=watched())
+    if report:
+        from hybrid.report.page import write_comparison
+
+        try:
+            note(f"report: {write_comparison(found, out, Path(data).name)}")
+        except ImportError as exc:
+            note(f"no report: {exc}")
+    emit(found, as_json, show.comparison)
 
 
 @app.command(
@@ -331,20 +423,13 @@ def configured(path: Path | None, settings: list[str] | None, backbone: str | No
     return read_config(path, [*(settings or ()), *([f"features.backbone={backbone}"] if backbone else ())])
 
 
-def is_portable(config: Config) -> bool:
-    """Whether a config's network can go into a bundle: converted, and not tuned."""
-    from hybrid.engines.choose import installed
-
-    return installed("openvino") and not (config.model.kind == "finetune" and config.finetune.unfreeze)
-
-
 def watched() -> int:
     """Whether somebody watches the progress bars."""
     return int(sys.stderr.isatty())
 
 
 def note(text: object):
-    print(text, file=sys.stderr)
+    print(plain(str(text), "\n\t"), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ def _read(source: ConfigSource) -> tuple[str, dict]:
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"Got config={source!r}, but expected a .toml file, a dict or None.")
     path = os.path.expanduser(os.fspath(source))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"Got config={path!r}, which is no regular file, but expected a .toml file.")
     try:
         with open(path, "rb") as file:
             return path, tomllib.load(file)

@@ -222,13 +222,16 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
     def _recipe(self) -> Recipe:
         """Read the parameters as they are now; refuse weights that changed under the same name."""
         check_is_fitted(self)
-        recipe = read_recipe(self._params())
+        recipe = self._read()
         if self._source == self._names_network() and recipe.network.fingerprint != self.fingerprint_:
             raise ValueError(
                 f"The weights of {self._params()['backbone']!r} changed since fit: fingerprint "
                 f"{recipe.network.fingerprint}, but expected {self.fingerprint_}. Restore them, or fit again."
             )
         return recipe
+
+    def _read(self) -> Recipe:
+        return read_recipe(self._params())
 
     def _names_network(self) -> tuple:
         params = self._params()

@@ -10,14 +10,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 ROUNDING = 1e-12
 
 
-def unit_roots(X):
+def unit_roots(X: np.ndarray) -> np.ndarray:
     """Return the signed square roots of rows, each row scaled to length 1; zeros stay zeros."""
     sums = np.abs(X).sum(axis=1, keepdims=True)
     roots = np.sqrt(np.abs(X) / np.where(sums == 0, 1, sums))
     return np.copysign(roots, X, out=roots)
 
 
-def shrunk_scale(variances):
+def shrunk_scale(variances: np.ndarray) -> np.ndarray:
     """Return what to divide centred columns by: their deviations, no column's far below the mean column's.
 
     A column that hardly varies is not blown up, and the rows have length 1 in the mean.

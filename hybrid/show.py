@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hybrid.archive.place import whole
+from hybrid.spelling import cell, plain
+
 if TYPE_CHECKING:
     from hybrid.experiment.compare import Comparison
     from hybrid.experiment.findings import Findings
@@ -24,7 +27,7 @@ def emit(found: object, as_json: bool, show: Callable[[object], Iterable[str | l
         print(json.dumps(found.to_json() if hasattr(found, "to_json") else found, default=str))
         return
     for part in show(found):
-        print(part) if isinstance(part, str) else print_table(part)
+        print(plain(part, "\n\t")) if isinstance(part, str) else print_table(part)
 
 
 def print_table(rows: list[dict]):
@@ -35,26 +38,26 @@ def print_table(rows: list[dict]):
 
     grid = Table()
     for key in rows[0]:
-        grid.add_column(Text(str(key)), overflow="fold")
+        grid.add_column(Text(plain(str(key))), overflow="fold")
     for row in rows:
         grid.add_row(*(Text(text(value)) for value in row.values()))
     Console().print(grid)
 
 
 def text(value: object) -> str:
-    """Return a value as people read it: floats with three decimals, whole numbers in groups of three."""
+    """Return a value as people read it: floats with three decimals, whole numbers in groups of three, text plainly."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return format(value, SHARE)
-    return format(value, ",") if isinstance(value, int) else str(value)
+    return format(value, ",") if isinstance(value, int) else plain(str(value))
 
 
 def wide(rows: list[dict]) -> Iterator[str]:
     """Show a line a record, as long as it is."""
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
+    cells = [list(map(text, rows[0])), *([text(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -90,7 +93,7 @@ def outcome(found: dict) -> Iterator[str | list[dict]]:
     rows = [{"model": name.replace("_", " ")} | own["accuracy"] for name, own in models.items()]
     if len(rows) > 1:
         yield rows
-    yield "best: " + ", ".join(f"{key}={value}" for key, value in found["best"].items())
+    yield "best: " + ", ".join(plain(f"{key}={value}") for key, value in found["best"].items())
     copies = found["duplicates"]
     if copies["groups"]:
         yield (
@@ -126,7 +129,7 @@ def comparison(found: Comparison) -> Iterator[list[dict]]:
 def labels(found: dict) -> Iterator[str]:
     """Show each image, and below it its likeliest classes."""
     for image, names in found.items():
-        yield image
+        yield plain(image)
         yield from (f"  {probability:{SHARE}}  {name}" for name, probability in names)
 
 
@@ -141,14 +144,20 @@ def predictions(records: list[dict]) -> Iterator[str]:
         if "set" in record:
             columns.append("{" + ", ".join(map(str, record["set"])) + "}")
         columns += [f"like {one['image']} ({one['label']})" for one in record.get("neighbours", ())]
-        yield "\t".join(columns)
+        yield "\t".join(map(plain, columns))
+
+
+def explanation(found: dict) -> Iterator[str]:
+    """Show which class a picture explains, and what its decision value is against."""
+    decisions = f"decision {found['decision']:{SHARE}}, on average {found['average_decision']:{SHARE}}"
+    yield f"{found['image']}\t{found['label']}\t{decisions}\t{found['path']}"
 
 
 def write_csv(records: list[dict], path: Path):
-    """Write predictions, a row an image; lists as JSON."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    """Write predictions, a row an image; lists as JSON, no text that a spreadsheet would run."""
+    with whole(path, "utf-8") as file:
         writer = csv.DictWriter(file, list(records[0]))
         writer.writeheader()
         for record in records:
-            cells = {k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in record.items()}
+            cells = {k: json.dumps(v) if isinstance(v, (list, dict)) else cell(v) for k, v in record.items()}
             writer.writerow(cells)

@@ -11,7 +11,7 @@ import hybrid
 ROOT = Path(hybrid.__path__[0])
 # From low to high: a module imports from its own row and from rows above it in this list.
 LAYERS = (
-    ("home", "fields"),
+    ("home", "fields", "normalise", "spelling"),
     ("archive",),
     ("weights",),
     ("sources",),
@@ -21,10 +21,12 @@ LAYERS = (
     ("featurizer", "finetune"),
     ("kinds",),
     ("pipeline", "prefetching"),
+    ("explain",),
     ("bundle",),
     ("config", "experiment"),
+    ("report",),
     ("tasks",),
-    ("show", "cli"),
+    ("show", "server", "cli"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 LONGEST_FUNCTION, LONGEST_INIT = 50, 40

@@ -228,7 +228,7 @@ def test_a_bundle_is_replaced_whole(name, sample, model, tmp_path, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hybrid.archive.files.flush", full)
+    monkeypatch.setattr("hybrid.archive.files.as_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         save(other, path)
     assert_same(load(path), model, sample["image"])
@@ -238,7 +238,9 @@ def test_a_bundle_is_replaced_whole(name, sample, model, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_nothing(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid.archive.files.flush", lambda file: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr(
+        "hybrid.archive.files.as_bytes", lambda file: (_ for _ in ()).throw(OSError(28, "full"))
+    )
     for name in ("model.hybrid", "model"):
         with pytest.raises(OSError, match="full"):
             save(model, tmp_path / name)

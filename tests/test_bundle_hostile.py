@@ -148,7 +148,7 @@ def test_a_pickled_array_inside_the_model(good, tmp_path, boom):
 )
 def test_types_that_are_not_trusted(loader, module, name, good, tmp_path):
     def change(schema):
-        node = next(nodes(schema, "StandardScaler"))
+        node = next(nodes(schema, "FeatureNormalizer"))
         node.update(__loader__=loader, __module__=module, __class__=name)
 
     files = forged(good, {"model.skops": edited(good["model.skops"], change)})

@@ -1,6 +1,7 @@
 """Faults are planted; the check must find them, and the clean list must leave the right ones out."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -163,3 +164,29 @@ def test_what_is_printed_is_plain_json(folder):
     assert printed["ok"] is False
     assert printed["unreadable"][0]["reason"]
     assert len(printed["identical"][0]) == 2
+
+
+def test_the_clean_list_holds_names_that_are_not_utf_8_and_nothing_that_spreadsheets_run(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, label in enumerate(LABELS):
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/=%d caf\xe9.png" % i)
+        Image.fromarray(picture(rng.integers(0, 256, 3), rng)).resize((40, 40)).save(path)
+        rows.append((path, f"={label}"))
+    table = pd.DataFrame(rows, columns=["image", "label"], dtype=object)
+    check(table, backbone="tiny", threshold=1.0).fix(tmp_path / "clean.csv")
+    second = (tmp_path / "clean.csv").read_text(encoding="utf-8").splitlines()[1]
+    assert second == rf"'=0 caf\xe9.png,'={LABELS[0]}"
+    pd.testing.assert_frame_equal(load_table(tmp_path / "clean.csv"), table)
+
+
+def test_of_a_clean_list_that_cannot_be_written_nothing_stays(folder, monkeypatch):
+    findings, before = found(folder), set(folder.iterdir())
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hybrid.archive.place.flush", full)
+    with pytest.raises(OSError, match="No space"):
+        findings.fix(folder / "clean.csv")
+    assert set(folder.iterdir()) == before

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from hybrid import load_sample
+from hybrid.cli import app
+from hybrid.datasets.tables import load_table
 
 TINY = ["--set", "features.backbone=tiny", "--set", "curve.on=false"]
 
@@ -229,3 +233,73 @@ def test_interrupting_leaves_no_half_file(photos, tmp_path):
     assert process.returncode != 0 or (tmp_path / "m.hybrid").exists()
     assert {file.name for file in tmp_path.iterdir()} <= {"m.hybrid"}
     assert hybrid("store", "verify").returncode == 0
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_training(photos):
+    result = hybrid("train", photos, *TINY, "-o", "/sys/model.hybrid")
+    assert result.returncode == 1
+    assert result.stderr.startswith("hybrid: Cannot save to '/sys/model.hybrid': ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_results_are_printed_before_they_are_saved(photos, tmp_path, monkeypatch):
+    """A disk that filled up during the training took the scores along."""
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hybrid.bundle.saving.save", full)
+    result = CliRunner().invoke(
+        app, ["train", str(photos), *TINY, "-o", str(tmp_path / "m.hybrid"), "--json"]
+    )
+    assert "No space left" in str(result.exception)
+    assert json.loads(result.stdout)["scores"]
+
+
+def test_prediction_of_a_missing_file_gives_no_advice_of_python(model, tmp_path):
+    result = hybrid("predict", model[0], tmp_path / "absent.jpg")
+    assert result.returncode == 1
+    absent = str(tmp_path / "absent.jpg")
+    assert result.stderr.splitlines() == [
+        f"hybrid: Cannot decode {absent!r} (item 0): no such file. Remove it."
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_prediction_of_names_that_are_not_utf_8_or_obeyed_by_terminals(model, photos, tmp_path):
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \x1b[31m.png")
+    shutil.copy(next(photos.glob("*/*.png")), place)
+    result = hybrid("predict", model[0], place, "--csv", tmp_path / "out.csv")
+    assert result.returncode == 0, result.stderr
+    assert load_table(tmp_path / "out.csv")["image"].tolist() == [place]
+    shown = hybrid("predict", model[0], place).stdout
+    assert r"/caf\xe9 \x1b[31m.png" in shown
+    assert "\x1b" not in shown
+    wrong = hybrid("predict", model[0], place, "--csv", tmp_path / "absent" / "out.csv")
+    assert wrong.returncode == 1
+    assert "there is no such folder" in wrong.stderr
+    Path(place).write_bytes(b"no image")
+    failed = hybrid("predict", model[0], place)
+    assert failed.returncode == 1
+    assert "\x1b" not in failed.stderr
+
+
+def test_classes_with_markup_and_escape_sequences_go_all_the_way(photos, tmp_path):
+    frame = pd.DataFrame({"image": sorted(map(str, photos.glob("*/*.png")))})
+    names = ["[/red]", "[red]\x1b[31m", "=cmd()"]
+    frame["label"] = [names[i // 12] for i in range(36)]
+    frame.to_csv(tmp_path / "list.csv", index=False)
+    trained = hybrid("train", tmp_path / "list.csv", *TINY, "-o", tmp_path / "m.hybrid")
+    assert trained.returncode == 0, trained.stderr
+    evaluated = hybrid("evaluate", tmp_path / "m.hybrid", tmp_path / "list.csv")
+    predicted = hybrid("predict", tmp_path / "m.hybrid", photos, "--sets", 0.9)
+    checked = hybrid("check", tmp_path / "list.csv", "--backbone", "tiny")
+    for one in (trained, evaluated, predicted, checked):
+        assert "\x1b" not in one.stdout + one.stderr
+    for one in (evaluated, predicted):
+        assert all(name in one.stdout for name in ("[/red]", r"[red]\x1b[31m", "=cmd()"))
+    frame["split"] = "test"
+    frame.to_csv(tmp_path / "list.csv", index=False)
+    result = hybrid("train", tmp_path / "list.csv", *TINY)
+    assert result.returncode == 1
+    assert "the split of each is 'test'" in result.stderr

@@ -1,5 +1,6 @@
 """Experiment files: every one in configs/ is right, and what is wrong is named with its way out."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -141,3 +142,10 @@ def test_more_candidates_than_max_fits_are_refused_with_the_number_to_set():
 def test_an_experiment_file_survives_toml(tmp_path):
     for path in CONFIGS:
         assert read_config(tomllib.loads(path.read_text())) == read_config(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_regular_file_is_no_config_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "c.toml")
+    with pytest.raises(ValueError, match="which is no regular file, but expected"):
+        read_config(tmp_path / "c.toml")

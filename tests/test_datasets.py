@@ -12,7 +12,7 @@ from PIL import Image
 
 from hybrid import ResNetFeaturizer
 from hybrid.datasets.folder import IMAGE_SUFFIXES, load_folder
-from hybrid.datasets.labelled import read_labelled
+from hybrid.datasets.labelled import check_classes, read_labelled
 from hybrid.datasets.load import load_images
 from hybrid.datasets.sample import load_sample
 from hybrid.images import opening as images
@@ -335,3 +335,26 @@ def test_an_option_that_means_nothing_is_refused(tmp_path):
 def test_importing_datasets_does_not_import_pandas():
     code = "import sys, hybrid.datasets; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_class_whose_folder_is_not_utf_8_is_spelt(tmp_path):
+    os.makedirs(os.fsencode(tmp_path) + b"/caf\xe9")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9/a.png", "wb"):
+        pass
+    frame = load_folder(tmp_path)
+    assert frame["label"].tolist() == [r"caf\xe9"]
+    assert os.path.isfile(frame["image"][0])
+
+
+def test_one_class_in_two_spellings_is_one_class():
+    """Two classes that look the same competed with each other."""
+    both = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    assert len(set(both)) == 2
+    assert set(read_labelled(pd.DataFrame({"image": ["a", "b"], "label": both})).y) == {both[0]}
+
+
+def test_a_table_of_the_test_split_alone_is_told_so():
+    """It ended in an IndexError."""
+    with pytest.raises(ValueError, match="no image to train on, for the split of each is 'test'"):
+        check_classes(np.array([], str))

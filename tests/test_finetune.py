@@ -1,12 +1,15 @@
 """FineTunedClassifier: heads on the tiny network, tuning on EfficientNet-Lite0 at 32 pixels."""
 
 import pickle
+import sys
 import zipfile
 from io import BytesIO
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -19,6 +22,8 @@ from hybrid.engines import opened
 from hybrid.finetune.augment import augment
 from hybrid.finetune.course import Plan, Task
 from hybrid.finetune.head import Learner, draw_head, standardise, train_head
+from hybrid.finetune.optimizer import NAMES, new_optimizer
+from hybrid.images.pixels import ImageError
 from hybrid.sources.catalogue import find
 
 SIZE = 32
@@ -31,7 +36,7 @@ class RowClassifier(FineTunedClassifier):
     """Each row of a table becomes a small picture: its values, squeezed into 0..1, side by side."""
 
     def fit(self, X, y, sample_weight=None):
-        X, y = validate_data(self, X, y)
+        X, y = validate_data(self, X, y, multi_output=np.asarray(y).ndim == 2)
         return super().fit(self._pictures(X), y, sample_weight)
 
     def predict_proba(self, X):
@@ -127,14 +132,15 @@ def test_the_head_finds_what_is_there_to_find(sample):
     assert cross_val_score(tiny(epochs=200), X, y, cv=4).mean() > 0.2
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("hidden", [(), (7,), (6, 5)])
-def test_the_gradient_is_the_slope_of_the_loss(hidden):
+def test_the_gradient_is_the_slope_of_the_loss(hidden, exclusive):
     rng = np.random.default_rng(0)
     x, codes, weights = rng.normal(size=(9, 4)), rng.integers(0, 3, 9), rng.uniform(0.5, 2, 9)
     targets = np.eye(3)[codes] * 0.9 + 0.1 / 3
     task = Task(targets, weights, np.arange(9), np.arange(9))
     plan = Plan("head", 1, 1e-3, 0.0, 0.0, 9, None, 0, 0)
-    learner = Learner(draw_head(4, hidden, 3, rng), x, task, plan)
+    learner = Learner(draw_head(4, hidden, 3, rng, exclusive), x, task, plan)
     learner.backward(learner.forward(learner.x), targets, weights)
     found = learner.gradient.copy()
     for i in range(0, len(found), 3):
@@ -227,6 +233,9 @@ def test_warm_start_goes_on_where_the_last_fit_ended(sample):
         ({"learning_rate": -1}, "Got learning_rate=-1, but expected a number above 0"),
         ({"weight_decay": -1}, "Got weight_decay=-1, but expected a number of 0 or more"),
         ({"hidden": 128}, r"Got hidden=128, but expected widths such as \(128,\)"),
+        ({"optimizer": "best"}, "Got optimizer='best', but expected 'adadelta'.* or a keras.Optimizer"),
+        ({"callbacks": [print]}, "Got callbacks=.*, but expected a list of keras.callbacks.Callback"),
+        ({"on_error": "skip"}, "Got on_error='skip'"),
         ({"augment": ["turn"]}, r"Got augment=\['turn'\], but expected"),
         ({"batch_size": 0}, "Got batch_size=0"),
         (
@@ -299,15 +308,14 @@ def test_tuning_beats_the_frozen_network(tuned):
 
 
 def test_only_unfrozen_layers_change_and_never_their_statistics(tuned):
-    from hybrid.finetune.tuning import tuned as with_weights
-    from hybrid.sources.network import headless, named
+    from hybrid.sources.network import headless, locate, named
 
     recipe = tuned.featurizer_._recipe()
-    model = headless(recipe.network)
+    model = headless(locate(find("efficientnet_lite0"), "imagenet", None, (SIZE, SIZE), False))
     cut = model.layers.index(model.get_layer("block4a_expand_relu6")) + 1
     above = {id(variable) for layer in model.layers[cut:] for variable in layer.weights}
     variables, before = named(model), arrays(model)
-    after = arrays(headless(with_weights(recipe, tuned.base_weights_, "auto", "auto").network))
+    after = arrays(headless(recipe.network))
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed == set(tuned.base_weights_)
     assert changed == {
@@ -400,13 +408,13 @@ def test_the_fitted_state_is_plain_and_travels(few, tuned, tmp_path):
 def test_another_network_is_no_place_for_tuned_weights(few, tuned):
     broken = pickle.loads(pickle.dumps(tuned))
     name = next(iter(broken.base_weights_))
-    broken.base_weights_[name] = np.zeros((1, 2), np.float32)
+    broken.featurizer_.set_params(store=None).tune({name: np.zeros((1, 2), np.float32)})
     with pytest.raises(ValueError, match=r"Cannot tune 'efficientnet_lite0' as it was: it has no weights"):
-        broken.set_params(store=None).predict(few[0])
+        broken.predict(few[0])
 
 
 def test_stages_named_by_every_record_can_be_unfrozen():
-    from hybrid.finetune.tuning import check_unfreeze
+    from hybrid.finetune.checks import check_unfreeze
 
     record = find("resnet50")
     for unfreeze in ("stage5", "stage1", "all", 3):
@@ -425,6 +433,297 @@ def test_a_bundle_gives_the_same_probabilities(sample, tuned, tmp_path, is_tuned
     assert not any("pkl" in name or "pickle" in name or "keras" in name for name in names)
 
 
-def test_a_tuned_network_does_not_go_into_a_bundle(tuned, tmp_path):
-    with pytest.raises(ValueError, match="Got include_network=True, but a tuned network is not converted"):
-        save(tuned, tmp_path / "model.hybrid", include_network=True)
+def test_a_tuned_network_goes_into_a_bundle_converted(sample, tuned, tmp_path, monkeypatch):
+    X, _ = sample
+    exact = clone(tuned.featurizer_).set_params(precision="float32", store=None).fit(X)
+    expected = exact.tune(tuned.base_weights_).transform(X)
+    path = save(tuned, tmp_path / "model.hybrid", include_network=True)
+    assert tuned.base_weights_
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    loaded = load(path)
+    assert loaded.base_weights_ == {}
+    assert loaded.featurizer_.engine_ == "openvino"
+    loaded.featurizer_.set_params(precision="float32", store=None)
+    assert np.allclose(loaded.featurizer_.transform(X), expected, rtol=1e-3, atol=1e-4)
+    again = load(save(loaded, tmp_path / "again", include_network=True))
+    assert np.allclose(again.predict_proba(X), loaded.predict_proba(X), atol=1e-6)
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    assert sizes["network-0.bin"] > 5 * sizes["model.skops"]
+
+
+def test_a_bundle_holds_no_objects_of_keras(few, tmp_path):
+    import keras
+
+    model = lite(unfreeze=1, tuning_epochs=1, optimizer=keras.optimizers.SGD(0.1), callbacks=[Recorder()])
+    loaded = load(save(model.fit(*few), tmp_path / "model.hybrid"))
+    assert loaded.optimizer == "sgd"
+    assert loaded.callbacks == ()
+
+
+def indicator(y):
+    return (y[:, None] == np.unique(y)).astype(int)
+
+
+def test_one_hot_labels_are_classes_that_exclude_each_other(sample):
+    X, y = sample
+    classifier = tiny(patience=3).fit(X, indicator(y))
+    assert classifier.target_ == "one-hot"
+    assert classifier.classes_.tolist() == list(range(10))
+    by_name = tiny(patience=3).fit(X, y)
+    assert np.array_equal(classifier.predict_proba(X), by_name.predict_proba(X))
+    assert classifier.predict(X).shape == (80, 10)
+    assert classifier.score(X, indicator(y)) == by_name.score(X, y)
+    weighted = tiny(class_weight={3: 20}).fit(X, indicator(y).astype(np.float32))
+    assert weighted.predict_proba(X)[:, 3].mean() > 1.5 * classifier.predict_proba(X)[:, 3].mean()
+
+
+def test_several_labels_an_image_have_a_sigmoid_each(sample):
+    X, y = sample
+    several = indicator(y)
+    several[:, 0] |= several[:, 1] | several[:, 2]
+    several[y == y[-1]] = 0
+    settings = {"epochs": 200, "label_smoothing": 0.1, "learning_rate": 3e-3}
+    classifier = tiny(**settings).fit(X, several)
+    assert classifier.target_ == "labels"
+    assert classifier.score(X, several) > 0.9
+    assert classifier.predict_proba(X)[several[:, 1] == 1].sum(axis=1).mean() > 1.6
+    assert classifier.predict_proba(X)[several.sum(axis=1) == 0].sum(axis=1).mean() < 1
+    assert tiny(patience=1).fit(X, several).history_["val_accuracy"][-1] > 0.7
+    sparse = tiny(**settings).fit(X, csr_array(several))
+    assert np.array_equal(classifier.predict(X), sparse.predict(X))
+    with pytest.raises(ValueError, match="Got class_weight='balanced', but images have several labels each"):
+        tiny(class_weight="balanced").fit(X, several)
+
+
+STILL = {
+    "unfreeze": 1,
+    "tuning_epochs": 1,
+    "tuning_rate": 1e-9,
+    "augment": (),
+    "dropout": 0,
+    "precision": "float32",
+}
+
+
+def test_tuning_goes_on_from_the_loss_of_the_head(few, tmp_path):
+    X, y = few
+    several = indicator(y)
+    several[:, 0] |= several[:, 1]
+    params = {"layers": ["stage4", "stage3"], "pooling": ["gem", "flatten", "max"]}
+    classifier = lite(**STILL, **params).fit(X, several)
+    probabilities = classifier.predict_proba(X)
+    truth = np.log(np.where(several, probabilities, 1 - probabilities))
+    assert classifier.history_["loss"][-1] == pytest.approx(-truth.mean(), rel=1e-3)
+    assert classifier.history_["accuracy"][-1] == pytest.approx(
+        (classifier.predict(X) == several).mean(), abs=1e-6
+    )
+    loaded = load(save(classifier, tmp_path / "model.hybrid"))
+    assert np.allclose(loaded.predict_proba(X), probabilities, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.full((80, 3), 2), r"Got y of shape \(80, 3\) with .*2.*, but expected a class an image"),
+        (np.full((80, 3), 0.5), "but expected a class an image, or a column a class of 0 and 1"),
+        ([["a"], ["a", "b"]] * 40, "MultiLabelBinarizer"),
+    ],
+)
+def test_other_matrices_of_labels_are_refused(sample, y, message):
+    with pytest.raises(ValueError, match=message):
+        tiny().fit(sample[0], y)
+
+
+def test_validation_data_is_held_out(sample):
+    X, y = sample
+    part = np.arange(80) % 4 > 0
+    classifier = tiny().fit(X[part], y[part], validation_data=(list(X[~part]), y[~part]))
+    truth = classifier.predict_proba(X[~part])[np.arange(20), np.searchsorted(classifier.classes_, y[~part])]
+    assert classifier.history_["val_loss"][-1] == pytest.approx(-np.log(truth).mean(), rel=1e-4)
+    assert np.array_equal(classifier.predict_proba(X), tiny().fit(X[part], y[part]).predict_proba(X))
+    patient = tiny(patience=2, epochs=300, learning_rate=0.01)
+    patient.fit(X[part], y[part], validation_data=(X[~part], y[~part]))
+    assert len(patient.history_["val_loss"]) < 300
+    hot = indicator(y)
+    one_hot = tiny().fit(X[part], hot[part], validation_data=(X[~part], hot[~part]))
+    assert one_hot.history_ == classifier.history_
+
+
+@pytest.mark.parametrize(
+    ("validation_data", "message"),
+    [
+        (7, "Got validation_data=7, but expected a pair"),
+        (([1], [2], [3]), "but expected a pair: images and their labels"),
+        ((np.zeros((2, 9, 9, 3), np.uint8), ["dots"]), "Got 2 images, but 1 labels"),
+        (
+            (np.zeros((1, 9, 9, 3), np.uint8), ["cat"]),
+            "Got validation_data with the class 'cat', which y has not",
+        ),
+        ((np.zeros((1, 9, 9, 3), np.uint8), [1]), "Got validation_data with the class 1, which y has not"),
+        ((np.zeros((1, 9, 9, 3), np.uint8), np.eye(10)[:1]), r"y of shape \(1, 10\), but expected \(1,\)"),
+    ],
+)
+def test_wrong_validation_data_is_refused(sample, validation_data, message):
+    with pytest.raises(ValueError, match=message):
+        tiny().fit(*sample, validation_data=validation_data)
+
+
+@pytest.mark.parametrize(
+    "params", [{"layers": "stage3"}, {"layers": ["stage2", "last"], "pooling": ["avg", "max"]}]
+)
+def test_a_head_sees_the_layers_that_it_is_given(sample, params):
+    X, y = sample
+    classifier = tiny(**params).fit(X, y)
+    assert len(classifier.mean_) == ResNetFeaturizer("tiny", **params).fit(X).n_features_out_
+    assert classifier.score(X, y) > 0.2
+
+
+def test_what_is_tuned_lies_before_the_layers_that_are_read(few):
+    X, y = few
+    between = lite(layers=["stage4", "stage3"], unfreeze="stage4", tuning_epochs=1).fit(X, y)
+    names = {name.split("/")[1][:7] for name in between.base_weights_}
+    assert names == {"block4a", "block4b", "block4c", "block5a", "block5b", "block5c", "block6a"}
+    last = lite(layers="stage3", unfreeze=1, tuning_epochs=1).fit(X, y)
+    assert all("block4a_expand" in name for name in last.base_weights_)
+    with pytest.raises(
+        ValueError, match=r"Got unfreeze='stage5', but there .* no weights .*'stage3' depends on"
+    ):
+        lite(layers="stage3", unfreeze="stage5").fit(X, y)
+
+
+class Recorder:
+    """A callback by its methods alone: Keras is not imported where tests are collected."""
+
+    def __init__(self):
+        self.calls, self.model = [], None
+
+    def set_params(self, params):
+        self.params = params
+
+    def set_model(self, model):
+        self.model = model
+
+    def on_train_begin(self):
+        self.calls.append("begin")
+
+    def on_train_end(self):
+        self.calls.append("end")
+
+    def on_epoch_begin(self, epoch):
+        self.calls.append(epoch)
+
+    def on_epoch_end(self, epoch, logs):
+        self.calls.append(sorted(logs))
+
+
+def test_callbacks_follow_the_tuning(few):
+    X, y = few
+    recorder = Recorder()
+    classifier = lite(unfreeze=1, tuning_epochs=2, epochs=3, callbacks=[recorder])
+    classifier.fit(X, y, validation_data=(X[:4], y[:4]))
+    names = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert recorder.calls == ["begin", 0, names, 1, names, "end"]
+    assert recorder.params["epochs"] == 2
+    assert recorder.model is None
+    assert pickle.loads(pickle.dumps(classifier)).history_ == classifier.history_
+
+
+def test_callbacks_of_keras_work(few, tmp_path):
+    from keras import callbacks
+
+    X, y = few
+    rates, path = [], tmp_path / "log.csv"
+    found = [
+        callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
+        callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=10),
+        callbacks.CSVLogger(path),
+        callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(logs["learning_rate"])),
+    ]
+    classifier = lite(unfreeze=2, tuning_epochs=6, tuning_rate=0.1, precision="float32", callbacks=found)
+    classifier.fit(X, y, validation_data=(X[:8], y[:8]))
+    epochs = classifier.history_["phase"].count("tuning")
+    assert 1 < epochs < 6
+    assert len(path.read_text().splitlines()) == epochs + 1
+    losses = classifier.history_["val_loss"][-epochs:]
+    truth = classifier.predict_proba(X[:8])[np.arange(8), np.searchsorted(classifier.classes_, y[:8])]
+    assert -np.log(truth).mean() == pytest.approx(min(losses), rel=1e-3)
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_optimizers_have_names(name):
+    assert type(new_optimizer(name, 0.01, 0.0)).__name__.lower() == name
+
+
+def test_an_optimizer_of_keras_is_copied_and_keeps_its_rate(few):
+    import keras
+
+    X, y = few
+    optimizer = keras.optimizers.SGD(
+        keras.optimizers.schedules.CosineDecay(0.05, 20), momentum=0.9, use_ema=True
+    )
+    classifier = lite(unfreeze=1, tuning_epochs=2, optimizer=optimizer)
+    one, other = clone(classifier).fit(X, y), pickle.loads(pickle.dumps(classifier)).fit(X, y)
+    assert one.history_ == other.history_
+    assert int(optimizer.iterations) == 0
+
+
+def test_a_rate_that_a_callback_sets_holds(few):
+    class Setter(Recorder):
+        def on_epoch_end(self, epoch, logs):
+            self.calls.append(float(self.model.optimizer.learning_rate.numpy()))
+            self.model.optimizer.learning_rate = 0.25
+
+    setter = Setter()
+    lite(unfreeze=1, tuning_epochs=3, callbacks=[setter]).fit(*few)
+    assert setter.calls[2] < 1e-4
+    assert setter.calls[4::2] == [0.25, 0.25]
+
+
+def test_callbacks_without_tuning_are_named(sample):
+    with pytest.warns(UserWarning, match="Got callbacks, but unfreeze=None"):
+        tiny(callbacks=[Recorder()]).fit(*sample)
+
+
+@pytest.fixture
+def holed(sample):
+    """Images of which two cannot be read."""
+    X, y = list(sample[0]), sample[1]
+    X[3], X[70] = b"no image", "missing.jpg"
+    return X, y, np.setdiff1d(np.arange(80), [3, 70])
+
+
+def test_bad_images_are_left_out_of_fit_and_nan_in_predict_proba(sample, holed):
+    X, y, good = holed
+    with pytest.raises(ImageError, match=r"item 3.*\n.*item 70"):
+        tiny().fit(X, y)
+    classifier = tiny(on_error="nan", patience=3)
+    with pytest.warns(RuntimeWarning, match="2 images are left out. Cannot decode 8 bytes"):
+        classifier.fit(X, y)
+    expected = tiny(patience=3).fit(sample[0][good], y[good])
+    with pytest.warns(RuntimeWarning, match="2 rows are NaN"):
+        probabilities = classifier.predict_proba(X)
+    assert np.allclose(probabilities[good], expected.predict_proba(sample[0][good]), rtol=1e-9)
+    assert np.isnan(probabilities[[3, 70]]).all()
+    assert len(classifier.predict(sample[0])) == 80
+    message = r"Got 2 images that cannot be read \(items \[3, 70\]\).* call predict_proba"
+    with pytest.warns(RuntimeWarning), pytest.raises(ImageError, match=message):
+        classifier.predict(X)
+
+
+def test_bad_images_are_left_out_of_training_from_scratch(few):
+    X, y = [b"no image", *few[0]], np.append("dots", few[1])
+    classifier = lite(weights=None, seed=0, unfreeze="all", tuning_epochs=1, on_error="nan")
+    with pytest.warns(RuntimeWarning, match="1 image is left out"):
+        classifier.fit(X, y)
+    with pytest.raises(ImageError, match="Cannot decode"):
+        clone(classifier).fit([b"no image", b"nor this"], ["a", "b"])
+
+
+def test_the_drift_of_a_tuned_network_is_not_measured(tuned, monkeypatch):
+    monkeypatch.setattr(
+        opened, "kind", lambda name: SimpleNamespace(load=lambda *all: SimpleNamespace(drift=1.0))
+    )
+    network = tuned.featurizer_._recipe().network
+    assert opened.load(network, (("last", "avg"),), "tensorflow", "bfloat16").drift is None

@@ -1,16 +1,18 @@
 """Images of every kind: batches, digests, pixels, geometry, and what is said of bad ones."""
 
 import base64
+import http.server
 import io
 import os
 import pathlib
+import threading
 import time
 import types
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -185,7 +187,7 @@ KINDS = {
     "a list of paths": lambda folder: [f"{folder}/a.png", f"{folder}/a.png"],
     "pathlib paths": lambda folder: [folder / "a.png"],
     "a tuple": lambda folder: (folder / "a.png", PNG),
-    "URLs": lambda folder: [f"memory://{folder}/a.png"],
+    "URLs": lambda folder: [(folder / "address.txt").read_text()],
     "data: URIs": lambda folder: [URI],
     "bytes": lambda folder: [PNG],
     "bytearray, memoryview": lambda folder: [bytearray(PNG), memoryview(PNG)],
@@ -212,18 +214,28 @@ KINDS = {
 }
 
 
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder whose picture a server on this machine has, too."""
+    monkeypatch.setenv("HYBRID_PRIVATE_URLS", "1")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        (tmp_path / "a.png").write_bytes(PNG)
+        (tmp_path / "address.txt").write_text(f"http://127.0.0.1:{server.server_port}/a.png")
+        yield tmp_path
+        server.shutdown()
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_of_every_kind_are_the_same_picture(kind, tmp_path):
-    (tmp_path / "a.png").write_bytes(PNG)
-    if kind == "URLs":
-        fsspec.filesystem("memory").pipe(f"{tmp_path}/a.png", PNG)
-    items = as_items(KINDS[kind](tmp_path))
+def test_images_of_every_kind_are_the_same_picture(kind, served):
+    items = as_items(KINDS[kind](served))
     assert len(items) > 0
     frame = Frame(PHOTO.shape[:2], resize="squash")
     for item in items:
         assert (decode(read(item), frame)[0] == PHOTO).all()
         assert len(name(item)) < 200
-    rows = ResNetFeaturizer("tiny", store=None).fit_transform(KINDS[kind](tmp_path))
+    rows = ResNetFeaturizer("tiny", store=None).fit_transform(KINDS[kind](served))
     assert np.array_equal(rows, ResNetFeaturizer("tiny", store=None).fit_transform([PHOTO] * len(rows)))
 
 

@@ -1,11 +1,13 @@
 """Records in; what people and programs read of them out."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
 from hybrid import show
+from hybrid.spelling import plain
 
 SCORES = {
     "accuracy": {"mean": 0.5, "low": 0.25, "high": 0.75},
@@ -71,6 +73,47 @@ def test_what_users_wrote_is_no_markup(capsys):
     assert printed.count("[red]") == 2
 
 
+EVIL = (
+    "[/red]",
+    "[red]",
+    "[link=http://x]y[/link]",
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "a\nwarning: none",
+    "\u202eexe",
+    "\udce9",
+)
+PRINTED = {
+    "tables": lambda name: [[{name: name, "n": 1}]],
+    "wide": lambda name: show.wide([{name: name, "n": 1}]),
+    "values": lambda name: show.values({"path": name}),
+    "best": lambda name: show.outcome(OUTCOME | {"best": {"layers": name}}),
+    "prediction": lambda name: show.outcome(OUTCOME | {"prediction": {"image": name, "label": name}}),
+    "classes": lambda name: show.evaluation({"scores": SCORES, "classes": [{"label": name}], "warnings": []}),
+    "labels": lambda name: show.labels({name: [("tench", 0.5)]}),
+    "predictions": lambda name: show.predictions(
+        [{"image": name, "label": name, "set": [name], "neighbours": [{"image": name, "label": name}]}]
+    ),
+}
+
+
+@pytest.mark.parametrize("where", PRINTED)
+@pytest.mark.parametrize("name", EVIL, ids=ascii)
+def test_names_are_shown_and_not_obeyed(name, where, capsys, monkeypatch):
+    """Escape sequences went to the terminal as they were, and a line break in a name made a line of its own."""
+    monkeypatch.setenv("COLUMNS", "300")
+    show.emit(name, False, PRINTED[where])
+    printed = capsys.readouterr().out
+    assert plain(name) in printed
+    assert not [line for line in printed.splitlines() if line.startswith("warning: none")]
+    assert plain(printed, "\n\t") == printed
+
+
+def test_a_warning_of_several_lines_keeps_them(capsys):
+    show.emit(None, False, lambda _: ["one\n\ttwo\x1b"])
+    assert capsys.readouterr().out == "one\n\ttwo\\x1b\n"
+
+
 def test_training_shows_scores_beside_baselines_and_what_else_is_worth_knowing():
     scores, models, *lines = show.outcome(OUTCOME)
     assert [row["score"] for row in scores] == ["accuracy", "macro f1"]
@@ -97,6 +140,30 @@ def test_wide_lines_stand_in_columns():
 def test_a_csv_holds_a_row_an_image_and_lists_as_json(tmp_path):
     show.write_csv([{"image": "a, b.png", "set": ["ant"]}], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == ["image,set", '"a, b.png","[""ant""]"']
+
+
+def test_a_csv_holds_nothing_that_a_spreadsheet_runs(tmp_path):
+    record = {
+        "image": "=cmd().png",
+        "label": "@a",
+        "probability": -0.5,
+        "none of these": False,
+        "set": ["+1+1"],
+    }
+    show.write_csv([record, record | {"image": "\udce9.png", "label": "-3"}], tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["'=cmd().png", r"\xe9.png"]
+    assert [row["label"] for row in rows] == ["'@a", "-3"]
+    assert rows[0]["probability"] == "-0.5"
+    assert json.loads(rows[0]["set"]) == ["+1+1"]
+
+
+def test_of_a_csv_that_fails_nothing_stays(tmp_path):
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        show.write_csv([{"image": "a"}, {"image": "b", "other": 1}], tmp_path / "out.csv")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
 def test_floats_of_numpy_have_three_decimals():

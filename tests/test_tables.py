@@ -1,3 +1,6 @@
+import csv
+import io
+import os
 import sys
 
 import numpy as np
@@ -7,6 +10,7 @@ from PIL import Image
 
 from hybrid.datasets.load import load_images
 from hybrid.datasets.tables import load_table
+from hybrid.spelling import cell, spelt
 
 
 @pytest.fixture
@@ -252,3 +256,26 @@ def test_urls_in_a_table_must_be_asked_for(tmp_path):
         with pytest.raises(ValueError, match=match):
             read(table)
         assert read(table, urls=True)["image"].tolist() == [url]
+
+
+@pytest.mark.parametrize("label", ["=cmd()", "@a", "+1+1", "'=quoted", "\t=tab"])
+def test_what_was_made_harmless_for_spreadsheets_is_read_as_it_was(folder, label):
+    file = io.StringIO()
+    csv.writer(file).writerows([["image", "label"], ["1.png", cell(label)]])
+    assert load_table(write(folder, file.getvalue()))["label"].tolist() == [label]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_found_as_it_was_spelt(folder):
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).touch()
+    frame = load_table(write(folder, f"image,label\n{spelt(name)},x\n"))
+    assert os.fsencode(frame["image"][0]).endswith(b"caf\xe9.png")
+    (folder / spelt(name)).touch()
+    frame = load_table(folder / "list.csv")
+    assert frame["image"][0].endswith(r"caf\xe9.png")
+
+
+def test_a_pipe_is_no_table_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match=r"pipe\.csv': it is no regular file"):
+        load_table(tmp_path / "pipe.csv")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import secrets
 import shutil
 import stat
 import zipfile
@@ -16,7 +15,8 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+
+from hybrid.archive.place import beside, flush, whole
 
 SUFFIX = ".hybrid"
 NAME = re.compile(r"[a-z]+(-[0-9]+)?\.[a-z]+")
@@ -161,16 +161,9 @@ def write(path: str | os.PathLike, parts: Mapping[str, bytes | Path]):
 
 
 def write_zip(path: Path, parts: Mapping[str, bytes | Path]):
-    temporary = beside(path)
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, content in parts.items():
-                    archive.writestr(zipfile.ZipInfo(name), as_bytes(content))
-            flush(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), as_bytes(content))
 
 
 def write_folder(path: Path, parts: Mapping[str, bytes | Path]):
@@ -202,13 +195,3 @@ def exchange(temporary: Path, path: Path):
 
 def as_bytes(content: bytes | Path) -> bytes:
     return content.read_bytes() if isinstance(content, Path) else content
-
-
-def flush(file: BinaryIO):
-    """Have the bytes on disk before the name points to them."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -102,13 +102,18 @@ ESTIMATORS: dict[str, dict[str, str]] = {
     "hybrid.featurizer.ResNetFeaturizer": {"fingerprint_": "text", "_source": "any"},
     "hybrid.finetune.classifier.FineTunedClassifier": {
         "classes_": "classes k",
-        "featurizer_": "model ResNetFeaturizer",
-        "base_weights_": "arrays",
+        "target_": "one classes one-hot labels",
+        "featurizer_": "model TunedFeaturizer",
         "mean_": "float f",
         "scale_": "float f",
         "coefs_": "arrays",
         "intercepts_": "arrays",
         "history_": "any",
+    },
+    "hybrid.finetune.tuned.TunedFeaturizer": {
+        "fingerprint_": "text",
+        "_source": "any",
+        "base_weights_": "arrays",
     },
     "hybrid.normalise.FeatureNormalizer": WIDTH | {"mean_": "float f", "scale_": "float f"},
     "sklearn.calibration.CalibratedClassifierCV": {

@@ -1,4 +1,4 @@
-"""What a bundle keeps beside its model for sets, neighbours and "none of these": its names, and what must fit."""
+"""What a bundle keeps beside its model for sets, neighbours, "none of these" and heat maps: names, and what fits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-CONFORMITY, MEMORY, IMAGES, LABELS = "conformity", "memory", "images", "labels"
+CONFORMITY, MEMORY, IMAGES, LABELS, MEAN = "conformity", "memory", "images", "labels", "mean"
+# What hybrid.report.facts gathered; checked where a page is made of it.
+REPORT = "report"
 PLAIN = (str, int, float, type(None))
 
 
 def check_extras(extras: Mapping, width: int):
-    """Raise ValueError for extras that `hybrid predict` could not use, with features of this width."""
+    """Raise ValueError for extras that no command could use, with features of this width."""
     if CONFORMITY in extras and not is_column(extras[CONFORMITY]):
         raise ValueError(f"extras whose {CONFORMITY!r} is no array of numbers")
+    if MEAN in extras and not (is_column(extras[MEAN]) and len(extras[MEAN]) == width):
+        raise ValueError(f"extras whose {MEAN!r} is no array of {width} numbers")
     if MEMORY not in extras:
         return
     memory = extras[MEMORY]

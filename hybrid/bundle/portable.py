@@ -22,6 +22,7 @@ from hybrid.featurizer import ResNetFeaturizer
 TRUSTED = [
     "hybrid.featurizer.ResNetFeaturizer",
     "hybrid.finetune.classifier.FineTunedClassifier",
+    "hybrid.finetune.tuned.TunedFeaturizer",
     "hybrid.normalise.FeatureNormalizer",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -106,11 +107,15 @@ def changed(value: BaseEstimator, **attributes: object) -> BaseEstimator:
 
 
 def unbound(reader: BaseEstimator) -> BaseEstimator:
-    """Copy what reads images without this machine's store."""
+    """Copy what reads images without this machine's store, and without objects of Keras."""
     twin = copy.copy(reader)
     twin.store = None if reader.store is None else "auto"
     twin.backbone = os.fspath(reader.backbone)
     twin.weights = None if reader.weights is None else os.fspath(reader.weights)
+    if hasattr(reader, "optimizer"):
+        twin.callbacks = ()
+        if not isinstance(reader.optimizer, str):
+            twin.optimizer = type(reader.optimizer).__name__.lower()
     if hasattr(reader, "featurizer_"):
         twin.featurizer_ = unbound(reader.featurizer_)
     return twin

@@ -20,7 +20,7 @@ from hybrid.archive.manifest import PACKAGE
 from hybrid.bundle.portable import walk
 from hybrid.datasets.sample import draw
 from hybrid.features.embed import embed
-from hybrid.features.recipe import Recipe, read_recipe
+from hybrid.features.recipe import Recipe
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.images.decoding import decode
 from hybrid.images.frame import Frame
@@ -118,7 +118,8 @@ def replay(featurizer: ResNetFeaturizer, features: np.ndarray) -> Replay:
 
 
 def recipe_of(featurizer: ResNetFeaturizer) -> Recipe:
-    return read_recipe(featurizer.get_params(deep=False))
+    """Return what a featurizer's vectors depend on now, whatever it was when it was fitted."""
+    return featurizer._read()
 
 
 def describe(featurizer: ResNetFeaturizer) -> dict:

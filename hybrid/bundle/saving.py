@@ -15,10 +15,12 @@ from sklearn.base import BaseEstimator
 
 from hybrid.archive.files import BundleError, write
 from hybrid.archive.manifest import MODEL, Key, is_bundle, seal
+from hybrid.archive.place import obstacle
 from hybrid.bundle import portable, probes
 from hybrid.bundle.extras import check_extras
 from hybrid.bundle.loading import check_content
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.finetune.tuned import TunedFeaturizer
 from hybrid.sources.catalogue import is_name
 
 
@@ -37,13 +39,15 @@ def save(
     ----------
     model : estimator
         A fitted pipeline or estimator with one :class:`ResNetFeaturizer` or more inside. Of a search, the
-        best model is saved; scikit-learn-intelex's SVC is saved as scikit-learn's, and nearest neighbours
-        without their search tree. A warning says what `load` takes only with ``trusted=True``.
+        best model is saved; scikit-learn-intelex's SVC is saved as scikit-learn's, nearest neighbours without
+        their search tree, and a fine-tuned model without its callbacks, its optimizer by name. A warning says
+        what `load` takes only with ``trusted=True``.
     path : str or path
         A name that ends in ".hybrid" is one file; any other is a folder. A bundle that stands there is
         replaced in one step.
     include_network : bool, default=False
-        Put the converted networks inside, so that the bundle predicts without TensorFlow and weights.
+        Put the converted networks inside, tuned ones too, so that the bundle predicts without TensorFlow and
+        weights.
     scores : dict, optional
         What the manifest says of the model's quality.
     extras : dict, optional
@@ -71,16 +75,14 @@ def save(
     if not featurizers:
         raise ValueError(f"Got {model!r:.200}, but expected a model with a fitted ResNetFeaturizer inside.")
     check_sources(featurizers, templates, include_network)
-    if include_network and any(getattr(one, "base_weights_", None) for one in templates):
-        raise ValueError("Got include_network=True, but a tuned network is not converted: leave it out.")
     recipes = [probes.describe(one) for one in featurizers]
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
     check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
-    parts = {MODEL: portable.dumps(content)}
-    outside = templates if include_network else featurizers + templates
-    warn_of_trust(parts[MODEL], len(featurizers), outside)
     with tempfile.TemporaryDirectory() as folder:
         networks = write_networks(featurizers, recipes, Path(folder)) if include_network else {}
+        parts = {MODEL: portable.dumps(content)}
+        outside = templates if include_network else featurizers + templates
+        warn_of_trust(parts[MODEL], len(featurizers), outside)
         parts |= {file.name: file for file in sorted(Path(folder).iterdir())}
         about = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,6 +122,8 @@ def check_place(path: str | os.PathLike) -> Path:
         raise BundleError(
             f"Cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or choose another."
         )
+    if reason := obstacle(path.parent / "bundle"):
+        raise BundleError(f"Cannot save to {str(path)!r}: {reason}. Make room there, or choose another.")
     return path
 
 
@@ -155,4 +159,6 @@ def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], fol
     for one, recipe in zip(featurizers, recipes, strict=True):
         recipe["network"] = names.get(probes.recipe_of(one).network)
         recipe["asked"] = one.precision
+        if recipe["network"] and isinstance(one, TunedFeaturizer):
+            one.base_weights_ = {}  # they are in there
     return networks

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hybrid.datasets.tables import SPLITS, named
 from hybrid.images.source import is_pattern
+from hybrid.spelling import spelt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +47,8 @@ def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool |
     Returns
     -------
     DataFrame
-        Columns image (a path that begins as `path` does), label (the name of the class's folder, as it is)
-        and, where there are splits, split; sorted by name.
+        Columns image (a path that begins as `path` does), label (the name of the class's folder, as it is,
+        bytes that are not UTF-8 as ``\\xe9``) and, where there are splits, split; sorted by name.
     """
     import pandas as pd
 
@@ -101,7 +102,7 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
         for inside in classes:
             files = list(walk(inside, above))
             images = [file for file in files if has_suffix(file)]
-            rows += [(image, os.path.basename(inside), split) for image in images]
+            rows += [(image, spelt(os.path.basename(inside)), split) for image in images]
             strays += [file for file in files if not has_suffix(file)]
             empty += [] if images else [inside]
     warn_of(strays, len(strays) + len(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ def read_labelled(frame: pd.DataFrame | str | os.PathLike) -> Labelled:
     Returns
     -------
     Labelled
-        Labels are integers where all are, or else text.
+        Labels are integers where all are, or else text, whose accents may be written in either way (NFC, NFD).
 
     Examples
     --------
@@ -93,7 +94,7 @@ def as_labels(values: list) -> np.ndarray:
         raise ValueError(f"Expected a label for each image, but found none in rows {empty[:20]}{more}.")
     if all(isinstance(value, Integral) and not isinstance(value, bool | np.bool_) for value in values):
         return np.array([int(value) for value in values])
-    return np.array([str(value) for value in values])
+    return np.array([unicodedata.normalize("NFC", str(value)) for value in values])
 
 
 def as_weights(values: ArrayLike) -> np.ndarray:
@@ -108,6 +109,11 @@ def as_weights(values: ArrayLike) -> np.ndarray:
 def check_classes(y: np.ndarray):
     """Refuse labels from which nothing can be learned."""
     classes = np.unique(y)
+    if not len(classes):
+        raise ValueError(
+            "Got no image to train on, for the split of each is 'test'. Mark some as 'train', or leave the "
+            "column out; a model that is there is scored by `hybrid evaluate`."
+        )
     if len(classes) < 2:
         raise ValueError(
             f"Got {len(y)} images of one class, {classes[0].item()!r}, but expected at least two classes. "

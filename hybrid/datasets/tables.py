@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid.images.source import URL
+from hybrid.spelling import meant, uncell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,8 @@ def load_table(
 ) -> pd.DataFrame:
     """Read the images and labels of a table.
 
-    What a CSV holds is text and stays so, letter by letter: a class may be called "NA" or "001". Its
+    What a CSV holds is text and stays so, letter by letter: a class may be called "NA" or "001". Only an
+    apostrophe that keeps spreadsheets from running a cell (``'=``, ``'+``, ``'-``, ``'@``) is taken away. Its
     separator is a comma, a semicolon, a tab or a bar, whichever divides the header most.
 
     Parameters
@@ -119,9 +121,12 @@ def read_csv(path: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("it is no regular file")
         text = Path(path).read_bytes().decode("utf-8-sig")
         separator = "\t" if path.lower().endswith(".tsv") else find_separator(text)
-        header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        header, *rows = ([uncell(field) for field in row] for row in reader)
     except UnicodeDecodeError as exc:
         raise ValueError(
             f"Cannot read {path!r}: byte {exc.start} is not UTF-8. Save the file as UTF-8."
@@ -189,14 +194,21 @@ def place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
         problem = "Expected files, but found URLs, which are fetched only with urls=True, or --urls"
         refuse(problem, values, pd.Series(remote, index=values.index))
     local = [path and not url for path, url in zip(paths, remote, strict=True)]
-    images = [
-        os.path.join(folder, value) if path else value for value, path in zip(values, local, strict=True)
-    ]
+    images = [locate(folder, value) if path else value for value, path in zip(values, local, strict=True)]
     gone = [path and not os.path.isfile(image) for image, path in zip(images, local, strict=True)]
     start = os.path.abspath(folder)
     problem = f"Cannot find {sum(gone)} of {len(gone)} images, whose relative paths start at {start!r}"
     refuse(problem, values, pd.Series(gone, index=values.index))
     return pd.Series(images, index=values.index, dtype=object)
+
+
+def locate(folder: str, path: str | os.PathLike) -> str:
+    """Return where a table's file lies; its name may be spelt as we write one that is not UTF-8."""
+    place = os.path.join(folder, path)
+    if not os.path.isfile(place):
+        other = os.path.join(folder, meant(os.fspath(path)))
+        place = other if os.path.isfile(other) else place
+    return place
 
 
 def refuse(problem: str, values: pd.Series, bad: pd.Series) -> None:

@@ -25,7 +25,7 @@ class Engine(Protocol):
 
     name: str
     precision: str
-    drift: float
+    drift: float | None  # None where it was not measured
     widths: tuple[int, ...]
 
     def run(self, batches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]: ...

@@ -58,11 +58,12 @@ def use_threads(engine: str) -> None:
 def load(
     network: Network, parts: tuple[Part, ...], engine: str, precision: str, calibration: Calibration = None
 ) -> Engine:
-    """Open an engine of its own, and measure its drift; a tuned network is not opened twice for that."""
+    """Open an engine of its own, and measure its drift: not a tuned network's, to open it once only."""
     found = kind(engine).load(network, parts, precision, threads(), calibration)
-    if precision != "float32" and not network.weights.changes:
+    if precision != "float32":
         exact = partial(load, network, parts, engine, "float32")
-        found.drift = measure(network, parts, found, exact, calibration_digest(calibration))
+        tuned, digest = network.weights.changes, calibration_digest(calibration)
+        found.drift = None if tuned else measure(network, parts, found, exact, digest)
     return found
 
 

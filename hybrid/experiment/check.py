@@ -20,6 +20,7 @@ from hybrid.experiment.prepare import LIKENESS, outer_folds
 from hybrid.features.passes import compute
 from hybrid.images.opening import opened
 from hybrid.images.source import read
+from hybrid.statistics.doubts import doubts
 from hybrid.statistics.duplicates import members, merge_groups
 from hybrid.statistics.splits import groups_by_class
 
@@ -35,9 +36,6 @@ LONG = 4.0
 SMALL = 32
 # What so large a share of images has in common is odd no more.
 USUAL = 0.1
-# A label is doubted where another one is this many times as likely, and likelier than not. Of 5 % labels that
-# were mixed up in four sets of photographs, this found 75 to 95 %, and it doubted 1 % of the right ones.
-DOUBT = 10.0
 
 
 def check(
@@ -144,9 +142,7 @@ def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:
     (candidate,) = read_candidates(config)
     scored = cross_validate(data, {candidate.setting: X}, [candidate], folds, config)
     rows, probabilities = scored.out_of_fold()
-    own = probabilities[np.arange(len(rows)), np.searchsorted(scored.classes, data.y[rows])]
     top = probabilities.max(axis=1)
     other = scored.classes[probabilities.argmax(axis=1)]
-    doubted = np.flatnonzero((top > 0.5) & (top > DOUBT * own))
-    order = doubted[np.argsort(-top[doubted], kind="stable")]
+    order = doubts(data.y[rows], probabilities, scored.classes)
     return [(int(rows[i]), other[i].item(), float(top[i])) for i in order]

@@ -36,6 +36,7 @@ class CrossValidation:
     probabilities: list[np.ndarray] | None
     chosen: list[Candidate]  # in each fold
     best: Candidate  # on all rows
+    searched: np.ndarray | None  # the mean score of every candidate in the folds that it ran in
     fits: int
     root: np.ndarray | None = None  # that a linear model of the best may start from
 
@@ -74,38 +75,37 @@ def cross_validate(
     """
     classes = np.unique(np.concatenate([data.y[part] for fold in folds for part in fold]))
     parts = folds if rows is None else [*folds, (rows, rows[:0])]
-    searched = np.unique(np.concatenate([train for train, _ in parts]))
     several = len(candidates) > 1
-    views = look(matrices, data.y, candidates, searched, config.seed) if several else None
+    among = np.unique(np.concatenate([train for train, _ in parts]))
+    views = look(matrices, data.y, candidates, among, config.seed) if several else None
 
     def work(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-        chosen, fits = choose(data, views, candidates, train, config) if several else (0, 0)
-        found = {"chosen": np.array(chosen), "fits": np.array(fits + bool(len(test)))}
+        none = 0, np.zeros(len(candidates)), np.zeros(len(candidates), int)
+        chosen, scores, ran = choose(data, views, candidates, train, config) if several else none
+        found = {"chosen": np.array(chosen), "scores": scores, "ran": ran}
         start = views.root(candidates[chosen]) if views else root
         if len(test):
             how = config, classes, probabilities, start
             found |= score_part(data, matrices, candidates[chosen], *how, train, test)
         return found
 
-    what = () if store is None else about(data, matrices, candidates, parts, config)
-    run = open_run(open_store(store), what)
+    run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
     tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
-    weighed = [len(train) for train, _ in parts]
-    results = parallel(
-        run.remember, tasks, "search" if verbose else "", at_once(candidates, matrices), weighed
-    )
+    shown, weights = "search" if verbose else "", [len(train) for train, _ in parts]
+    results = parallel(run.remember, tasks, shown, at_once(candidates, matrices), weights)
     run.finish()
     chosen = [candidates[int(found["chosen"])] for found in results]
-    tested = results[: len(folds)]
+    scores, ran = (sum(found[name] for found in results) for name in ("scores", "ran"))
     return CrossValidation(
         y=data.y,
         classes=classes,
         folds=folds,
-        predictions=[found["predicted"] for found in tested],
-        probabilities=[found["columns"] for found in tested] if probabilities else None,
+        predictions=[found["predicted"] for found in results[: len(folds)]],
+        probabilities=[found["columns"] for found in results[: len(folds)]] if probabilities else None,
         chosen=chosen[: len(folds)],
         best=chosen[-1],
-        fits=sum(int(found["fits"]) for found in results),
+        searched=scores / np.maximum(ran, 1) if several else None,
+        fits=int(ran.sum()) + len(folds),
         root=views.root(chosen[-1]) if views else root,
     )
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from hybrid.archive.place import whole
 from hybrid.datasets.labelled import Labelled
 from hybrid.experiment.outcome import jsonable
 from hybrid.images.items import name
 from hybrid.images.source import URL
+from hybrid.spelling import cell
 
 LISTED, GROUP = 5, 3
 
@@ -115,7 +117,7 @@ class Findings:
         return gone
 
     def fix(self, path: str | os.PathLike) -> dict[int, str]:
-        """Write a clean list, which :func:`hybrid.datasets.load_table` reads; images are left as they are.
+        """Write a clean list, which `hybrid.datasets.tables.load_table` reads; images are left as they are.
 
         Parameters
         ----------
@@ -141,12 +143,12 @@ class Findings:
         data = self.data
         columns = {"label": data.y, "group": data.groups, "weight": data.weights, "split": data.split}
         columns = {key: column for key, column in columns.items() if column is not None}
-        with path.open("x", newline="", encoding="utf-8") as file:
+        with whole(path, "utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["image", *columns])
             for row in kept:
                 image = listed(os.fspath(self.data.images[row]), path.parent.resolve())
-                writer.writerow([image, *(column[row] for column in columns.values())])
+                writer.writerow(map(cell, [image, *(column[row] for column in columns.values())]))
         return gone
 
 

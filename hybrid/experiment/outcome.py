@@ -50,12 +50,13 @@ class Outcome:
         return self.config.seed
 
     def extras(self) -> dict[str, Any]:
-        """Return what prediction sets, neighbours and "none of these" need: see `hybrid.tasks.predict`."""
+        """Return what prediction sets, neighbours, "none of these" and explanations need: see `hybrid.tasks`."""
         rows, probabilities = self.validation.out_of_fold()
         classes = self.validation.classes
         found = {"conformity": conformity(self.validation.y[rows], probabilities, classes)}
         if self.features is not None and len(np.unique(self.groups)) > 1:
             found["memory"] = remember(self.features, self.groups)
+            found["mean"] = self.features.mean(axis=0, dtype=float)
             found["images"] = [
                 str(one) if isinstance(one, str | os.PathLike) else f"training image {number}"
                 for number, one in enumerate(self.images)

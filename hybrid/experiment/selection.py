@@ -55,7 +55,7 @@ def validation_parts(data: Labelled, rows: np.ndarray, config: Config) -> list[F
 
 def choose(
     data: Labelled, views: Views, candidates: list[Candidate], rows: np.ndarray, config: Config
-) -> tuple[int, int]:
+) -> tuple[int, np.ndarray, np.ndarray]:
     """Find the best candidate for a training part by validation inside it.
 
     Parameters
@@ -70,11 +70,11 @@ def choose(
 
     Returns
     -------
-    (chosen, fits) : int, int
-        The number of the best candidate, and how many models were fitted.
+    (chosen, scores, folds) : int, array, array
+        The number of the best candidate; of every candidate, the sum of its scores and in how many folds it ran.
     """
-    scores = np.zeros(len(candidates))
-    alive, fits, hits = np.arange(len(candidates)), 0, None
+    scores, ran = np.zeros(len(candidates)), np.zeros(len(candidates), int)
+    alive, hits = np.arange(len(candidates)), None
     for train, test in validation_parts(data, np.intersect1d(rows, views.pool), config):
         predicted = predictions(data, views, candidates, alive, config, train, test)
         for j, labels in predicted.items():
@@ -82,14 +82,14 @@ def choose(
             scores[j] += found[config.search.score][0]
         right = np.array([predicted[j] == data.y[test] for j in alive])
         hits = right if hits is None else np.hstack([hits, right])
-        fits += len(alive)
+        ran[alive] += 1
         if config.search.race and config.search.score == "accuracy":
             kept = in_the_race(hits, scores[alive])
             alive, hits = alive[kept], hits[kept]
         if len(alive) == 1:
             break
     # Rounded, so that equal scores stay equal; where nothing could be compared, the first candidate it is.
-    return int(alive[np.argmax(scores[alive].round(9))]), fits
+    return int(alive[np.argmax(scores[alive].round(9))]), scores, ran
 
 
 def in_the_race(hits: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from hybrid.images.decoding import decode, digest
 from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
+from hybrid.spelling import plain
 from hybrid.store.feature_store import FeatureStore
 from hybrid.store.memory import states
 
@@ -85,16 +86,26 @@ class Pass:
         with self.pool:
             try:
                 self.compute(self.plain_jobs() if self.store is None else self.missing_jobs(self.hashed()))
-                while self.deferred:
-                    waiting, self.deferred = self.deferred, []
-                    self.compute(self.missing_jobs(chunks(waiting, CHUNK)))
-                    if self.deferred:
-                        time.sleep(POLL_SECONDS)
+                self.wait()
             except BaseException:
                 self.pool.shutdown(wait=False, cancel_futures=True)
                 raise
             finally:
                 self.finish(list(self.running.values()))
+
+    def wait(self) -> None:
+        """Take what others compute; once none of it has come for long, they may be suspended: compute it here."""
+        last, share = time.monotonic(), True
+        while self.deferred:
+            waiting, self.deferred = self.deferred, []
+            self.compute(self.missing_jobs(chunks(waiting, CHUNK), share))
+            if len(self.deferred) < len(waiting):
+                last = time.monotonic()
+            elif time.monotonic() - last > self.store.patience:
+                self.store.give_up()
+                share = False
+            else:
+                time.sleep(POLL_SECONDS)
 
     def plain_jobs(self) -> Iterator[Job]:
         for position, item in enumerate(self.items):
@@ -127,8 +138,8 @@ class Pass:
             job.raw = raw
         return status and (os.fspath(job.item), status, job.digest)
 
-    def missing_jobs(self, job_chunks: Iterable[list[Job]]) -> Iterator[Job]:
-        """Send what the store holds to the sink; claim and yield the rest, each content once."""
+    def missing_jobs(self, job_chunks: Iterable[list[Job]], share: bool = True) -> Iterator[Job]:
+        """Send what the store holds to the sink; claim and yield the rest, or all of it, each content once."""
         for jobs in job_chunks:
             wanted = {}
             for job in jobs:
@@ -137,6 +148,7 @@ class Pass:
                     same.positions += job.positions
             missing = self.look_up(list(wanted.values()))
             held = self.store.claim(self.recipe.scope, [job.digest for job in missing])
+            held |= not share
             mine = [job for job, ours in zip(missing, held, strict=True) if ours]
             self.deferred += [job for job, ours in zip(missing, held, strict=True) if not ours]
             for job in mine:
@@ -361,9 +373,14 @@ def progress(total: int, name: str, sink: Sink) -> Iterator[Sink]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
+        task = bar.add_task(plain(name), total=total)
 
         def counting(jobs: list[Job], vectors: list[np.ndarray]) -> None:
             sink(jobs, vectors)

@@ -6,9 +6,11 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from hybrid.finetune.augment import AUGMENTATIONS
+from hybrid.finetune.optimizer import NAMES, is_optimizer
 
 if TYPE_CHECKING:
     from hybrid.finetune.classifier import FineTunedClassifier
+    from hybrid.sources.record import Backbone
 
 
 def is_count(value: Any) -> bool:
@@ -38,6 +40,11 @@ RULES = {
     "label_smoothing": (is_share, "a number from 0 to below 1"),
     "validation_fraction": (lambda value: is_share(value) and value, "a number between 0 and 1"),
     "hidden": (lambda value: is_list(value) and all(map(is_count, value)), "widths such as (128,), or ()"),
+    "optimizer": (is_optimizer, f"{', '.join(map(repr, NAMES))} or a keras.Optimizer"),
+    "callbacks": (
+        lambda value: is_list(value) and all(hasattr(one, "on_epoch_end") for one in value),
+        "a list of keras.callbacks.Callback",
+    ),
     "augment": (
         lambda value: is_list(value) and set(value) <= set(AUGMENTATIONS),
         f"a list of {', '.join(map(repr, AUGMENTATIONS))}",
@@ -51,3 +58,18 @@ def check_params(classifier: FineTunedClassifier) -> None:
         value = getattr(classifier, name)
         if not is_right(value):
             raise ValueError(f"Got {name}={value!r}, but expected {expected}.")
+
+
+def check_unfreeze(record: Backbone, unfreeze: str | int) -> None:
+    """Refuse what names no part of the network; it is not loaded."""
+    stages = [stage.name for stage in record.stages]
+    if not is_count(unfreeze) and unfreeze != "all" and unfreeze not in stages:
+        raise ValueError(
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} expects None, 'all', a number of layers"
+            f"{''.join(f', {stage!r}' for stage in stages)}."
+        )
+    if record.frozen:
+        raise ValueError(
+            f"Got unfreeze={unfreeze!r}, but {record.name!r} is {record.frozen} and stays frozen. "
+            "Pass unfreeze=None, or another backbone."
+        )

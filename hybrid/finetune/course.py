@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from hybrid.finetune.callbacks import called
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Plan:
     patience: int | None
     seed: int
     verbose: int
+    # Keras's name of one, or one of Keras, and its callbacks; a head alone knows AdamW only.
+    optimizer: Any = "adamw"
+    callbacks: Sequence = ()
 
     def order(self, task: Task, epoch: int) -> list[np.ndarray]:
         """The training rows in random batches."""
@@ -48,10 +53,13 @@ class Plan:
 class Learner(Protocol):
     """What is trained; losses and accuracies are means over the images."""
 
+    task: Task
+    stop_training: bool
+
     def train(self, epoch: int) -> tuple[float, float]: ...
     def evaluate(self) -> tuple[float, float]: ...
-    def snapshot(self) -> Any: ...
-    def restore(self, values: Any) -> None: ...
+    def get_weights(self) -> Any: ...
+    def set_weights(self, values: Any) -> None: ...
 
 
 def cosine(rate: float, step: int, steps: int) -> float:
@@ -68,22 +76,24 @@ def follow(plan: Plan, learner: Learner) -> list[dict[str, Any]]:
     stops = plan.patience is not None
     records, waited = [], 0
     if stops:
-        lowest, best = learner.evaluate()[0], learner.snapshot()
-    with progress(plan) as advance:
+        lowest, best = learner.evaluate()[0], learner.get_weights()
+    with progress(plan) as advance, called(plan, learner) as call:
         for epoch in range(plan.epochs):
-            loss, accuracy = learner.train(epoch)
-            records.append({"phase": plan.phase, "loss": loss, "accuracy": accuracy})
+            call("on_epoch_begin", epoch)
+            record = dict(zip(("loss", "accuracy"), learner.train(epoch), strict=True))
+            if len(learner.task.held_out):
+                record |= dict(zip(("val_loss", "val_accuracy"), learner.evaluate(), strict=True))
+            records.append({"phase": plan.phase} | record)
             if stops:
-                loss, accuracy = learner.evaluate()
-                records[-1] |= {"val_loss": loss, "val_accuracy": accuracy}
-                waited = 0 if loss < lowest else waited + 1
-                if loss < lowest:
-                    lowest, best = loss, learner.snapshot()
+                waited = 0 if record["val_loss"] < lowest else waited + 1
+                if not waited:
+                    lowest, best = record["val_loss"], learner.get_weights()
             advance(records[-1])
-            if stops and waited >= plan.patience:
+            call("on_epoch_end", epoch, record)
+            if (stops and waited >= plan.patience) or learner.stop_training:
                 break
     if stops:
-        learner.restore(best)
+        learner.set_weights(best)
     return records
 
 

@@ -22,22 +22,41 @@ LEAST_SCALE = 0.1
 
 @dataclass
 class Head:
-    """Standardised features through ReLU layers to one logit a class."""
+    """Standardised features through ReLU layers to one logit a class; softmax if these are exclusive."""
 
     mean: np.ndarray
     scale: np.ndarray
     coefs: list[np.ndarray]
     intercepts: list[np.ndarray]
+    exclusive: bool = True
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Return float64 probabilities: a row does not depend on those beside it."""
         x = (features.astype(np.float64) - self.mean) / self.scale
         for coef, intercept in zip(self.coefs[:-1], self.intercepts[:-1], strict=True):
             x = np.maximum(x @ coef + intercept, 0)
-        return softmax(x @ self.coefs[-1] + self.intercepts[-1])
+        return self.activate(x @ self.coefs[-1] + self.intercepts[-1])
+
+    def activate(self, logits: np.ndarray) -> np.ndarray:
+        return softmax(logits) if self.exclusive else np.exp(-np.logaddexp(0, -logits))
+
+    def losses(self, probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the sums of loss, hits and weights; of several labels each counts for its share."""
+        logs = np.log(np.maximum(probabilities, 1e-30))
+        if self.exclusive:
+            each = (targets * logs).sum(axis=1)
+            hits = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+        else:
+            each = (targets * logs + (1 - targets) * np.log(np.maximum(1 - probabilities, 1e-30))).mean(
+                axis=1
+            )
+            hits = ((probabilities > 0.5) == (targets > 0.5)).mean(axis=1)
+        return np.array([-each @ weights, hits @ weights, weights.sum()])
 
 
-def draw_head(width: int, hidden: Sequence[int], n_classes: int, rng: np.random.Generator) -> Head:
+def draw_head(
+    width: int, hidden: Sequence[int], n_classes: int, rng: np.random.Generator, exclusive: bool = True
+) -> Head:
     """Draw a new head as Keras draws Dense layers: Glorot's uniform kernels, no biases."""
     sizes = [width, *hidden, n_classes]
     limits = [np.sqrt(6 / (a + b)) for a, b in pairwise(sizes)]
@@ -46,7 +65,7 @@ def draw_head(width: int, hidden: Sequence[int], n_classes: int, rng: np.random.
         for limit, shape in zip(limits, pairwise(sizes), strict=True)
     ]
     intercepts = [np.zeros(n, np.float32) for n in sizes[1:]]
-    return Head(np.zeros(width, np.float32), np.ones(width, np.float32), coefs, intercepts)
+    return Head(np.zeros(width, np.float32), np.ones(width, np.float32), coefs, intercepts, exclusive)
 
 
 def standardise(head: Head, features: np.ndarray) -> None:
@@ -70,8 +89,10 @@ def train_head(head: Head, features: np.ndarray, task: Task, plan: Plan) -> list
 class Learner:
     """A head in training. All its numbers lie in one vector, so that a step of Adam is a few calls."""
 
+    stop_training = False
+
     def __init__(self, head: Head, features: np.ndarray, task: Task, plan: Plan):
-        self.task, self.plan = task, plan
+        self.head, self.task, self.plan = head, task, plan
         self.x = ((features - head.mean) / head.scale).astype(np.float32)
         arrays = [*head.coefs, *head.intercepts]
         self.values = np.concatenate([array.ravel() for array in arrays]).astype(np.float32)
@@ -88,7 +109,7 @@ class Learner:
         for rows in batches:
             targets, weights = self.task.targets[rows], self.task.weights[rows]
             layers = self.forward(self.x[rows], rng)
-            sums += losses(layers[-1], targets, weights)
+            sums += self.head.losses(layers[-1], targets, weights)
             self.backward(layers, targets, weights)
             self.step(cosine(self.plan.rate, self.steps, self.plan.epochs * len(batches)))
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
@@ -96,15 +117,15 @@ class Learner:
     def evaluate(self) -> tuple[float, float]:
         """Return the mean loss and accuracy on the held-out rows."""
         rows = self.task.held_out
-        loss, hits, total = losses(
+        loss, hits, total = self.head.losses(
             self.forward(self.x[rows])[-1], self.task.targets[rows], self.task.weights[rows]
         )
         return float(loss / total), float(hits / total)
 
-    def snapshot(self) -> np.ndarray:
+    def get_weights(self) -> np.ndarray:
         return self.values.copy()
 
-    def restore(self, values: np.ndarray) -> None:
+    def set_weights(self, values: np.ndarray) -> None:
         self.values[:] = values
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
@@ -117,11 +138,12 @@ class Learner:
                     1 - self.plan.dropout
                 )
             layers.append(x)
-        return [*layers, softmax(x @ self.coefs[-1] + self.intercepts[-1])]
+        return [*layers, self.head.activate(x @ self.coefs[-1] + self.intercepts[-1])]
 
     def backward(self, layers: list[np.ndarray], targets: np.ndarray, weights: np.ndarray) -> None:
         """Set the gradient of the weighted mean of the losses."""
-        delta = (layers[-1] - targets) * (weights / len(targets))[:, None]
+        shares = 1 if self.head.exclusive else targets.shape[1]
+        delta = (layers[-1] - targets) * (weights / (len(targets) * shares))[:, None]
         for i in reversed(range(len(self.coefs))):
             np.matmul(layers[i].T, delta, out=self.coef_gradients[i])
             delta.sum(axis=0, out=self.intercept_gradients[i])
@@ -157,10 +179,3 @@ def views(vector: np.ndarray, like: list[np.ndarray]) -> tuple[list[np.ndarray],
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def losses(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the sums of loss, hits and weights."""
-    logs = np.log(np.maximum(probabilities, 1e-30))
-    hits = probabilities.argmax(axis=1) == targets.argmax(axis=1)
-    return np.array([-(targets * logs).sum(axis=1) @ weights, hits @ weights, weights.sum()])

@@ -6,95 +6,78 @@ trained with, but in a network trained from scratch, which has none yet.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybrid.engines.choose import choose
 from hybrid.engines.graph import load_tensorflow
 from hybrid.engines.opened import threads, use_threads
+from hybrid.engines.tensorflow import pool
 from hybrid.finetune.augment import augment, wide
 from hybrid.finetune.course import cosine, follow
+from hybrid.finetune.optimizer import new_optimizer
 from hybrid.images.decoding import decode
 from hybrid.images.items import raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
-from hybrid.sources.network import headless, named, preprocess
+from hybrid.sources.network import headless, layer_outputs, named, preprocess
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from hybrid.features.embed import Failure
     from hybrid.features.recipe import Recipe
     from hybrid.finetune.course import Plan, Task
     from hybrid.finetune.head import Head
     from hybrid.sources.record import Backbone
 
 
-def check_unfreeze(record: Backbone, unfreeze: str | int) -> None:
-    """Refuse what names no part of the network; it is not loaded."""
-    stages = [stage.name for stage in record.stages]
-    count = isinstance(unfreeze, (int, np.integer)) and not isinstance(unfreeze, bool) and unfreeze > 0
-    if not count and unfreeze != "all" and unfreeze not in stages:
-        raise ValueError(
-            f"Got unfreeze={unfreeze!r}, but {record.name!r} expects None, 'all', a number of layers"
-            f"{''.join(f', {stage!r}' for stage in stages)}."
-        )
-    if record.frozen:
-        raise ValueError(
-            f"Got unfreeze={unfreeze!r}, but {record.name!r} is {record.frozen} and stays frozen. "
-            "Pass unfreeze=None, or another backbone."
-        )
+def unreadable(items: Sequence, recipe: Recipe) -> list[Failure]:
+    """Return the images that cannot be decoded, with the reasons."""
+
+    def reason(item: object) -> str | None:
+        try:
+            decode(read(item), recipe.frame, recipe.value_range)
+        except ImageError as exc:
+            return str(exc)
+        return None
+
+    with ThreadPoolExecutor(threads()) as pool:
+        reasons = list(pool.map(reason, items))
+    return [(row, items[row], reason) for row, reason in enumerate(reasons) if reason is not None]
 
 
-def tuned(recipe: Recipe, changes: dict[str, np.ndarray], engine: str, precision: str) -> Recipe:
-    """Return the recipe of the network with these arrays over its weights, and a fingerprint of its own.
-
-    TensorFlow runs it under "auto", where it can: to convert every tuned network for OpenVINO would not pay.
-    """
-    network = recipe.network
-    state = hashlib.sha256(network.fingerprint.encode())
-    for name, value in sorted(changes.items()):
-        state.update(
-            f"{name} {value.dtype.str} {value.shape}".encode() + np.ascontiguousarray(value).tobytes()
-        )
-    weights = replace(network.weights, fingerprint=state.hexdigest()[:40], changes=changes)
-    network = replace(network, weights=weights)
-    if engine == "auto" and precision != "int8":
-        engine = "tensorflow"
-    engine, precision = choose(network, engine, precision)
-    return replace(recipe, network=network, engine=engine, precision=precision)
-
-
-def unfreeze_layers(record: Backbone, base: keras.Model, unfreeze: str | int) -> None:
-    """Make layers of a Keras model trainable: all behind the stage before, or the last so many."""
-    base.trainable = True
-    layers = base.layers
+def unfreeze_layers(
+    record: Backbone, model: keras.Model, read_layers: Sequence[keras.Layer], unfreeze: str | int
+) -> None:
+    """Make layers of a Keras model trainable: all behind the stage before, or the last so many that are read."""
+    model.trainable = True
+    layers = model.layers
     if unfreeze == "all":
         frozen = 0
     elif isinstance(unfreeze, str):
         stages = [stage.name for stage in record.stages]
         before = [stage.layer for stage in record.stages[: stages.index(unfreeze)]]
-        frozen = layers.index(base.get_layer(before[-1])) + 1 if before else 0
+        frozen = layers.index(model.get_layer(before[-1])) + 1 if before else 0
     else:
-        weighted = [i for i, layer in enumerate(layers) if layer.weights]
+        kept = set(map(id, read_layers))
+        weighted = [i for i, layer in enumerate(layers) if layer.weights and id(layer) in kept]
         frozen = weighted[max(0, len(weighted) - unfreeze)] if weighted else 0
     for layer in layers[:frozen]:
         layer.trainable = False
-    if not base.trainable_weights:
-        raise ValueError(
-            f"Got unfreeze={unfreeze!r}, but {record.name!r} has no weights there that can be trained. "
-            "Pass unfreeze=None."
-        )
 
 
 class Learner:
-    """A network and its head in training: the head in place, the top of the network with it."""
+    """A network and its head in training: the head in place, the top of the network with it.
+
+    Keras's callbacks take it for their model: it has an optimizer, weights, and a switch to stop by.
+    """
+
+    stop_training, metrics = False, ()
 
     def __init__(
         self,
@@ -113,19 +96,31 @@ class Learner:
         self.tensorflow = load_tensorflow(threads())
         import keras
 
-        self.base = headless(recipe.network)
-        unfreeze_layers(recipe.network.backbone, self.base, unfreeze)
+        network = recipe.network
+        self.named = [network.backbone.usual_name(layer) for layer, _ in recipe.parts]
+        self.model = headless(network)
+        maps = layer_outputs(network.backbone, self.model, list(dict.fromkeys(self.named)))
+        self.base = keras.Model(self.model.inputs, maps)
+        unfreeze_layers(network.backbone, self.model, self.base.layers, unfreeze)
+        if not self.base.trainable_variables:
+            raise ValueError(
+                f"Got unfreeze={unfreeze!r}, but there {network.backbone.name!r} has no weights that can be "
+                f"trained and that {', '.join(map(repr, self.named))} depends on. Pass unfreeze=None."
+            )
         self.head = head
         self.trained_head = [keras.Variable(array) for array in (*head.coefs, *head.intercepts)]
         self.trained = [*self.base.trainable_variables, *self.trained_head]
-        self.before = {name: variable.value.numpy() for name, variable in named(self.base).items()}
+        self.before = {name: variable.value.numpy() for name, variable in named(self.model).items()}
         self.prepare_layers()
-        self.compile(keras.optimizers.AdamW(plan.rate, weight_decay=plan.weight_decay or None))
+        self.compile(new_optimizer(plan.optimizer, plan.rate, plan.weight_decay))
 
     def run(self) -> list[dict[str, Any]]:
         """Train; return a record an epoch."""
         with ThreadPoolExecutor(threads()) as self.pool:
             records = follow(self.plan, self)
+        if self.plan.patience is None:
+            # Weights that the optimizer averaged take their place.
+            self.optimizer.finalize_variable_values(self.trained)
         values, half = [variable.value.numpy() for variable in self.trained_head], len(self.head.coefs)
         self.head.coefs, self.head.intercepts = values[:half], values[half:]
         return records
@@ -133,7 +128,7 @@ class Learner:
     def prepare_layers(self) -> None:
         """Seed a network's own dropout, and have its statistics follow the last epoch: Keras's lag behind."""
         steps = len(self.plan.order(self.task, 0))
-        for i, layer in enumerate(self.base.layers):
+        for i, layer in enumerate(self.model.layers):
             if hasattr(layer, "seed_generator"):
                 layer.seed_generator.state.assign([self.plan.seed, i])
             if hasattr(layer, "moving_mean"):
@@ -145,6 +140,9 @@ class Learner:
         pixels = spec((None, *self.recipe.network.size, 3), tf.uint8)
         targets, weights = spec((None, self.task.targets.shape[1]), tf.float32), spec((None,), tf.float32)
         self.optimizer = optimizer
+        # What the cosine set last: an optimizer of the user's keeps its own rate, and so does one whose rate a
+        # callback has set.
+        self.rate = np.float32(self.plan.rate) if isinstance(self.plan.optimizer, str) else None
         optimizer.exclude_from_weight_decay(var_list=[one for one in self.trained if len(one.shape) < 2])
         optimizer.build(self.trained)
         self.step = tf.function(
@@ -165,18 +163,23 @@ class Learner:
         """Return each image's weighted loss, and whether the network is right."""
         tf = self.tensorflow
         logits = self.logits(pixels, seed)
-        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits) * weights
-        hits = tf.cast(tf.argmax(logits, 1) == tf.argmax(targets, 1), tf.float32) * weights
-        return losses, hits
+        if self.head.exclusive:
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            hits = tf.cast(tf.argmax(logits, 1) == tf.argmax(targets, 1), tf.float32)
+        else:
+            losses = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), 1)
+            hits = tf.reduce_mean(tf.cast((logits > 0) == (targets > 0.5), tf.float32), 1)
+        return losses * weights, hits * weights
 
     def logits(self, pixels: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """The network's answers; with a seed those of training, with dropout."""
         tf = self.tensorflow
-        x = self.base(
-            preprocess(self.recipe.network.backbone, pixels), training=self.scratch and seed is not None
-        )
-        x = x[0] if isinstance(x, (list, tuple)) else x
-        x = (tf.reduce_mean(x, range(1, len(x.shape) - 1)) - self.head.mean) / self.head.scale
+        x = preprocess(self.recipe.network.backbone, pixels)
+        maps = self.base(x, training=self.scratch and seed is not None)
+        found = dict(zip(dict.fromkeys(self.named), maps if isinstance(maps, list) else [maps], strict=True))
+        parts = zip(self.named, self.recipe.parts, strict=True)
+        x = tf.concat([pool(tf, found[name], *part) for name, part in parts], 1)
+        x = (x - self.head.mean) / self.head.scale
         layers = self.trained_head
         half = len(layers) // 2
         for i, (coef, intercept) in enumerate(zip(layers[:half], layers[half:], strict=True)):
@@ -192,7 +195,9 @@ class Learner:
         batches, sums = self.plan.order(self.task, epoch), np.zeros(3)
         for number, (rows, pixels) in enumerate(self.pixels(batches, epoch)):
             done = epoch * len(batches) + number
-            self.optimizer.learning_rate.assign(cosine(self.plan.rate, done, self.plan.epochs * len(batches)))
+            if self.rate is not None and self.optimizer.learning_rate.numpy() == self.rate:
+                self.rate = np.float32(cosine(self.plan.rate, done, self.plan.epochs * len(batches)))
+                self.optimizer.learning_rate = self.rate
             targets, weights = self.task.targets[rows], self.task.weights[rows]
             losses, hits = self.step(pixels, targets, weights, np.array([self.plan.seed, done], np.int32))
             sums += np.sum(losses), np.sum(hits), weights.sum()
@@ -208,20 +213,20 @@ class Learner:
             sums += np.sum(losses), np.sum(hits), weights.sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
-    def snapshot(self) -> list[np.ndarray]:
+    def get_weights(self) -> list[np.ndarray]:
         return [variable.value.numpy() for variable in self.variables()]
 
-    def restore(self, values: list[np.ndarray]) -> None:
+    def set_weights(self, values: list[np.ndarray]) -> None:
         for variable, value in zip(self.variables(), values, strict=True):
             variable.assign(value)
 
     def variables(self) -> list:
         """All that training changes: in a network from scratch the statistics, too."""
-        return [*self.base.weights, *self.trained_head] if self.scratch else self.trained
+        return [*self.model.weights, *self.trained_head] if self.scratch else self.trained
 
     def changes(self) -> dict[str, np.ndarray]:
         """Return the arrays that are not as they were, over those that had been tuned before."""
-        after = {name: variable.value.numpy() for name, variable in named(self.base).items()}
+        after = {name: variable.value.numpy() for name, variable in named(self.model).items()}
         changed = {
             name: value for name, value in after.items() if not np.array_equal(value, self.before[name])
         }

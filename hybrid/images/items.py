@@ -12,6 +12,7 @@ from hybrid.images.pixels import ImageError
 from hybrid.images.source import DATA, ENCODED, encoded, is_folder, is_image, is_pattern, is_wrapped
 
 LISTED = 20
+WAY_OUT = "pass on_error='nan'"
 EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
 
 
@@ -134,10 +135,17 @@ def name(item: object) -> str:
     return f"{item!r:.80}"
 
 
-def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = "pass on_error='nan'"):
+def shown(item: object, i: int) -> str:
+    """Return what to call an image in a table: its path, or what it is and its number."""
+    return os.fspath(item) if isinstance(item, (str, os.PathLike)) else f"{name(item)} {i}"
+
+
+def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = WAY_OUT):
     """Raise one ImageError for all (index, item, reason)."""
     them = "it" if len(failures) == 1 else "them"
-    raise ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+    error = ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+    error.failures = tuple(failures)
+    raise error
 
 
 def listing(failures: Sequence[tuple[int, object, str]]) -> str:

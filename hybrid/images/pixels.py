@@ -10,7 +10,9 @@ BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 
 
 class ImageError(ValueError):
-    """Why an image cannot be used. `hybrid.images.raise_for` adds which one."""
+    """Why an image cannot be used; `raise_for` in `hybrid.images.items` adds which ones: (index, item, reason)."""
+
+    failures: tuple[tuple[int, object, str], ...] = ()
 
 
 def flat(image: Image.Image, value_range: Range = None) -> Image.Image:

@@ -1,6 +1,7 @@
 """One SQLite file that lets nobody down: work goes in, its result comes out, or a default and one warning.
 
-A damaged file is set aside and begun anew, a read-only one is read, any other fault means going on without.
+A damaged file is set aside and begun anew, a read-only one is read, any other fault means going on without. Damage is
+whatever SQLite says that is no fault of the disk, of our rights or of others who hold the file.
 
 Renaming a database that others have open is how databases are lost. So every process opens, writes, closes and
 sets aside under one lock beside the file, and writes only after looking whether it is still the file it opened.
@@ -25,15 +26,28 @@ PATIENCE = 30.0
 IMPATIENCE = 0.1  # for closing, and once a wait of PATIENCE has been in vain
 MAX_SET_ASIDE = 3  # by one process: a disk that damages every file would fill up with damaged ones
 WAL_MB = 16  # 4 us a row faster than SQLite's own 4 MB
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+SURROUNDINGS = BUSY | {
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+# The file last: a new one must never find the old one's journal.
+SUFFIXES = ("-wal", "-shm", "-journal", "")
 
 _databases: dict[Path, Database] = {}
 _registry = threading.Lock()
 
 
 class Refused(OSError):
-    """The file is sound, but not ours to read."""
+    """What is there is not ours to read."""
 
 
 class Database:
@@ -66,6 +80,7 @@ class Database:
         """Close the file; the next read or write opens it again."""
         with self.lock:
             self._disconnect()
+            self._opened = None
             self.leases.close()
 
     def _attempt(self, action: Callable[[], Any], default: Any, patience: float | None = None) -> Any:
@@ -75,7 +90,7 @@ class Database:
                 with self.lock:
                     try:
                         return action()
-                    except (sqlite3.Error, OSError) as exc:
+                    except (sqlite3.Error, OSError, UnicodeDecodeError) as exc:
                         if not self._heal(exc, patience, last):
                             return default
         finally:
@@ -135,6 +150,7 @@ class Database:
     def _open(self) -> None:
         try:
             self._read_only = False
+            self._refuse_pipes()
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._guard(self._patience):
                 self._open_writable()
@@ -147,8 +163,16 @@ class Database:
                 raise
             self._say("read-only", f"cannot be written ({exc}). Reading what is there.")
 
+    def _refuse_pipes(self) -> None:
+        """Refuse a folder or a pipe in the place of a file: SQLite would wait for the other end of a pipe."""
+        for place in (f"{self.path}{suffix}" for suffix in SUFFIXES):
+            if os.path.exists(place) and not os.path.isfile(place):
+                raise Refused(f"{os.path.basename(place)!r} is no regular file")
+
     def _open_writable(self) -> None:
         if not os.path.exists(self.path):
+            if self._opened:
+                self._say("gone", "is gone: it was removed, or set aside by another process. Starting anew.")
             # Made here for the user alone: SQLite gives -wal and -shm the rights of the file.
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         elif not os.access(self.path, os.W_OK):
@@ -200,7 +224,7 @@ class Database:
 
     def _heal(self, exc: Exception, patience: float | None, last: bool) -> bool:
         """Set a damaged file aside and return True; or say that this is done without."""
-        if _code(exc) in DAMAGED and not (last or self._read_only or self._set_aside == MAX_SET_ASIDE):
+        if _is_damage(exc) and not (last or self._read_only or self._set_aside == MAX_SET_ASIDE):
             try:
                 self._move_aside(exc)
                 return True
@@ -223,10 +247,10 @@ class Database:
                 return  # another process has done it
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
             aside = self.path.with_name(f"{self.path.stem}.damaged-{stamp}{self.path.suffix}")
-            # The file last: a new one must never find the old one's journal.
-            for suffix in ("-wal", "-shm", ""):
+            for suffix in SUFFIXES:
                 if os.path.exists(f"{self.path}{suffix}"):
                     os.rename(f"{self.path}{suffix}", f"{aside}{suffix}")
+        self._opened = None
         self._set_aside += 1
         self._say("damaged", f"is damaged ({exc}). It was set aside as '{aside.name}'; starting anew.")
 
@@ -235,6 +259,12 @@ class Database:
             self._patience = seconds
             if self._connection is not None:
                 self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+    def say(self, kind: object, text: str) -> None:
+        """Warn of something, once."""
+        with self.lock:
+            self._say(kind, text)
+        self._speak()
 
     def _say(self, kind: object, text: str) -> None:
         if kind not in self._warned:
@@ -262,6 +292,13 @@ def _code(exc: Exception) -> object:
     if isinstance(exc, sqlite3.Error):
         return getattr(exc, "sqlite_errorcode", 0) & 0xFF
     return type(exc), getattr(exc, "errno", None)
+
+
+def _is_damage(exc: Exception) -> bool:
+    """Tell a fault of the file; UnicodeDecodeError is how Python takes a message that quotes a damaged schema."""
+    if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.ProgrammingError):
+        return _code(exc) not in SURROUNDINGS
+    return isinstance(exc, UnicodeDecodeError)
 
 
 def _busy(exc: Exception) -> bool:

@@ -18,8 +18,10 @@ from sqlite3 import Connection
 
 import numpy as np
 
+from hybrid.archive.place import whole
 from hybrid.home import home
 from hybrid.sources.catalogue import find, is_name
+from hybrid.store.database import IMPATIENCE
 from hybrid.store.memory import RACY_SECONDS, Memory
 from hybrid.store.rows import (
     CHUNK,
@@ -188,6 +190,19 @@ class FeatureStore:
                 return self._database.leases.claim(scope, digests)
         return np.ones(len(digests), bool)
 
+    @property
+    def patience(self) -> float:
+        """How many seconds to wait for images that are being computed elsewhere, while none of them comes."""
+        return self._run.patience
+
+    def give_up(self) -> None:
+        """Say, once, that a wait was in vain, and wait no longer from now on."""
+        text = (
+            f"has been waited on for {self.patience:.0f} s while another process computes what is asked for."
+        )
+        self._run.patience = IMPATIENCE
+        self._database.say("waited", f"{text} Is it suspended? Computing that here as well.")
+
     def release(self, scope: str, digests: Sequence[bytes]) -> None:
         """Give back what was claimed."""
         with suppress(OSError):
@@ -272,7 +287,7 @@ class FeatureStore:
             raise ImportError("FeatureStore.export needs pyarrow: pip install pyarrow") from exc
         types = {"image": pa.string(), "recipe": pa.string(), "vector": pa.list_(pa.float32())}
         written = 0
-        with ParquetWriter(path, pa.schema(types)) as writer:
+        with whole(path) as file, ParquetWriter(file, pa.schema(types)) as writer:
             for page in self._pages():
                 rows = [
                     {"image": image.hex(), "recipe": recipe.decode(), "vector": np.frombuffer(value, "<f4")}
@@ -292,4 +307,6 @@ class FeatureStore:
         query = f"{STORED} > ? ORDER BY v.id LIMIT {CHUNK}"
         while page := self._database.read(lambda c, last=last: c.execute(query, [last]).fetchall(), []):
             yield page
+            if page[-1][0] <= last:  # a damaged tree leads back
+                return
             last = page[-1][0]

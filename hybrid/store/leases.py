@@ -7,6 +7,7 @@ A fork inherits none. Claim in windows: they are a list (6 us a lease while 1,00
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -125,5 +126,9 @@ class Leases:
             # The folder was removed, and locks in a file without a name bind nobody.
             os.close(self._file)
             self._file = None
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            self._file = None
+            raise OSError(f"{self.path.name!r} is no regular file")
         return self._file

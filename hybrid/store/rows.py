@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from math import ceil
-from sqlite3 import Connection
+from sqlite3 import Connection, DatabaseError
 from zlib import crc32
 
 import numpy as np
@@ -96,17 +96,19 @@ def read_rows(connection: Connection, recipe: bytes, digests: Sequence[bytes], w
 def write_rows(connection: Connection, recipe: bytes, digests: Sequence[bytes], vectors: np.ndarray) -> None:
     """Insert vectors, or write over what is under their keys."""
     connection.execute("INSERT OR IGNORE INTO recipes (text) VALUES (?)", [recipe])
-    number = connection.execute("SELECT id FROM recipes WHERE text = ?", [recipe]).fetchone()[0]
+    number = connection.execute("SELECT id FROM recipes WHERE text = ?", [recipe]).fetchone()
+    if number is None:
+        raise DatabaseError("what was written is not there")
     now = int(time.time())
     connection.executemany(
         "INSERT INTO rows (recipe, image, used) VALUES (?, ?, ?) "
         "ON CONFLICT (recipe, image) DO UPDATE SET used = excluded.used",
-        [(number, digest, now) for digest in digests],
+        [(*number, digest, now) for digest in digests],
     )
     pairs = zip(digests, [vector.tobytes() for vector in np.asarray(vectors, "<f4")], strict=True)
     connection.executemany(
         "REPLACE INTO vectors SELECT id, ?, ? FROM rows WHERE recipe = ? AND image = ?",
-        [(checksum(recipe, digest, value), value, number, digest) for digest, value in pairs],
+        [(checksum(recipe, digest, value), value, *number, digest) for digest, value in pairs],
     )
 
 
@@ -142,11 +144,11 @@ def evict(connection: Connection, limit: int) -> None:
     while (excess := used_bytes(connection) - EVICT_TO * limit) > 0:
         share = excess / (excess + EVICT_TO * limit)
         rows, files = ceil(share * size_of(connection, "rows")), ceil(share * size_of(connection, "files"))
-        if not rows + files:
-            return
         connection.execute(f"DELETE FROM vectors WHERE id IN {OLDEST}", [rows])
-        connection.execute(f"DELETE FROM rows WHERE id IN {OLDEST}", [rows])
-        connection.execute(f"DELETE FROM files WHERE id IN {OLDEST_FILES}", [files])
+        gone = connection.execute(f"DELETE FROM rows WHERE id IN {OLDEST}", [rows]).rowcount
+        gone += connection.execute(f"DELETE FROM files WHERE id IN {OLDEST_FILES}", [files]).rowcount
+        if not gone:
+            return
 
 
 def clear(connection: Connection, backbone: str | None) -> int:

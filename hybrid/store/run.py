@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from sqlite3 import Connection
 
-from hybrid.store.database import open_database
+from hybrid.store.database import PATIENCE, open_database
 from hybrid.store.memory import Memory
 from hybrid.store.rows import SCHEMA, VERSION, evict, stamp
 
@@ -24,6 +24,7 @@ class Run:
     def __init__(self, folder: Path):
         self.database = open_database(folder / "features.sqlite", SCHEMA, VERSION)
         self.memory = Memory()
+        self.patience = PATIENCE  # seconds to wait for images that another process computes
         self.begin()
 
     def begin(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import numpy as np
 
+from hybrid.archive.place import check, whole
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.spelling import cell, spelt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +27,9 @@ def write_features(
     Parameters
     ----------
     frame : DataFrame
-        With the column image; what else it has goes into the file, too.
+        With the column image; what else it has goes into the file, too. In a CSV, text that a spreadsheet
+        would run (``=cmd()``) gets an apostrophe in front, and a path's bytes that are not UTF-8 are spelt
+        as ``\\xe9``; `hybrid.datasets.tables.load_table` reads both back.
     path : path
         Ends in ".parquet" or ".csv". It appears when it is whole.
     featurizer : ResNetFeaturizer
@@ -40,15 +44,13 @@ def write_features(
     path = Path(path)
     if path.suffix not in WRITERS:
         raise ValueError(f"Got {str(path)!r}, but expected a name that ends in {' or '.join(WRITERS)}.")
+    check(path)
     images = frame["image"].tolist()
     featurizer.fit(images)
     names = featurizer.get_feature_names_out()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        WRITERS[path.suffix](parts(frame, images, featurizer, names, verbose), unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write, encoding = WRITERS[path.suffix]
+    with whole(path, encoding) as file:
+        write(parts(frame, images, featurizer, names, verbose), file)
     return {"path": str(path), "rows": len(images), "features": len(names)}
 
 
@@ -62,13 +64,15 @@ def parts(
     for start in range(0, len(images), ROWS):
         part = slice(start, start + ROWS)
         features = pd.DataFrame(featurizer.transform(images[part]), columns=names)
-        shown = [image if isinstance(image, (str, os.PathLike)) else "" for image in images[part]]
+        shown = [
+            spelt(os.fsdecode(one)) if isinstance(one, (str, os.PathLike)) else "" for one in images[part]
+        ]
         about = frame.iloc[part][columns].reset_index(drop=True)
         about.insert(0, "path", np.asarray(shown, object))
         yield pd.concat([about, features], axis=1)
 
 
-def write_parquet(tables: Iterable[pd.DataFrame], path: Path):
+def write_parquet(tables: Iterable[pd.DataFrame], file: BinaryIO):
     import pyarrow
     import pyarrow.parquet
 
@@ -76,17 +80,20 @@ def write_parquet(tables: Iterable[pd.DataFrame], path: Path):
     try:
         for table in tables:
             batch = pyarrow.Table.from_pandas(table, preserve_index=False)
-            writer = writer or pyarrow.parquet.ParquetWriter(path, batch.schema)
+            writer = writer or pyarrow.parquet.ParquetWriter(file, batch.schema)
             writer.write_table(batch)
     finally:
         if writer:
             writer.close()
 
 
-def write_csv(tables: Iterable[pd.DataFrame], path: Path):
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        for i, table in enumerate(tables):
-            table.to_csv(file, index=False, header=i == 0)
+def write_csv(tables: Iterable[pd.DataFrame], file: TextIO):
+    for i, table in enumerate(tables):
+        texts = table.select_dtypes(exclude="number").columns
+        table[texts] = table[texts].map(cell)
+        table.to_csv(
+            file, index=False, header=[cell(str(name)) for name in table.columns] if i == 0 else False
+        )
 
 
-WRITERS = {".parquet": write_parquet, ".csv": write_csv}
+WRITERS = {".parquet": (write_parquet, None), ".csv": (write_csv, "utf-8")}

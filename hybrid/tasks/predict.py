@@ -19,7 +19,7 @@ from hybrid.archive.manifest import Key, read_manifest
 from hybrid.bundle.extras import CONFORMITY, IMAGES, LABELS, MEMORY
 from hybrid.engines.choose import choose
 from hybrid.engines.opened import open_engine
-from hybrid.images.items import as_items, name
+from hybrid.images.items import as_items, shown
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate
 
@@ -174,7 +174,3 @@ def similar(features: Sequence, extras: dict, k: int) -> list[list[dict]]:
             *(part.tolist() for part in neighbours(extras[MEMORY], features, k)), strict=True
         )
     ]
-
-
-def shown(item: object, i: int) -> str:
-    return os.fspath(item) if isinstance(item, (str, os.PathLike)) else f"{name(item)} {i}"

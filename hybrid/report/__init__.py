@@ -1,0 +1,1 @@
+"""What an experiment found, as one page to look at."""

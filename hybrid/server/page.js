@@ -1,0 +1,126 @@
+// Images in, cards out. Whatever a file or a model is called goes through textContent, and so is text.
+const AT_ONCE = 4, MOST_CLASSES = 5, MOST_TRIES = 30;
+const byId = id => document.getElementById(id);
+const model = await (await fetch("/model")).json();
+const waiting = [];
+let running = 0;
+
+byId("name").textContent = model.name;
+byId("about").textContent = about(model);
+byId("limits").textContent = `Up to ${model.megabytes} MB an image. JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM.`;
+for (const id of ["files", "camera"]) {
+  byId(id).addEventListener("change", event => { add(event.target.files); event.target.value = ""; });
+}
+document.addEventListener("paste", event => add(event.clipboardData.files));
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, event => {
+    event.preventDefault();
+    byId("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop") add(event.dataTransfer.files);
+  });
+}
+
+function about({ classes, accuracy }) {
+  const share = value => (100 * value).toFixed(1);
+  const parts = [`${classes.length} classes: ${classes.slice(0, 12).join(", ")}${classes.length > 12 ? ", …" : ""}`];
+  if (accuracy) parts.push(`right in ${share(accuracy.mean)} % of cross-validated cases (${share(accuracy.low)} to ${share(accuracy.high)})`);
+  return parts.join(" · ");
+}
+
+function add(files) {
+  for (const file of [...files].reverse()) {
+    const card = byId("card").content.firstElementChild.cloneNode(true);
+    const image = card.querySelector("img");
+    image.src = URL.createObjectURL(file);
+    image.onload = () => URL.revokeObjectURL(image.src);
+    // Browsers show no TIFF.
+    image.onerror = () => image.remove();
+    card.querySelector(".file").textContent = file.name;
+    byId("results").prepend(card);
+    waiting.unshift([file, card]);
+  }
+  work();
+}
+
+async function work() {
+  while (waiting.length && running < AT_ONCE) {
+    running += 1;
+    predict(...waiting.shift()).finally(() => { running -= 1; work(); });
+  }
+  const left = waiting.length + running;
+  byId("status").textContent = left ? `Waiting for ${left} …` : "";
+}
+
+async function predict(file, card) {
+  try {
+    if (file.size > model.megabytes * 2 ** 20) throw new Error(`The file is over the limit of ${model.megabytes} MB.`);
+    show(card, await ask(file));
+  } catch (error) {
+    card.classList.add("bad");
+    card.querySelector(".verdict").textContent = "No prediction";
+    card.querySelector(".says").textContent = error.message;
+  }
+}
+
+async function ask(file) {
+  const form = new FormData();
+  form.append("file", file);
+  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+    const answer = await fetch("/predict", { method: "POST", body: form });
+    const found = await answer.json();
+    if (answer.ok) return found.predictions[0];
+    if (answer.status !== 503) throw new Error(found.files?.map(one => one.reason).join("; ") ?? found.error);
+    await new Promise(done => setTimeout(done, 1000 * Number(answer.headers.get("Retry-After") ?? 1)));
+  }
+  throw new Error("The server is too busy.");
+}
+
+function show(card, found) {
+  const unlike = found["none of these"], label = String(found.label);
+  card.querySelector(".verdict").textContent = unlike ? "None of these" : label;
+  card.querySelector(".says").textContent = unlike
+    ? `It is unlike all training images. If it had to be one of the classes: ${label}${sure(found)}.`
+    : found.probability === undefined ? "" : `${percent(found.probability)} probable`;
+  if (found.probabilities) {
+    const best = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]).slice(0, MOST_CLASSES);
+    fill(card, ".classes", "dl", best.map(([name, probability]) => row(name, probability)));
+  }
+  if (found.set) {
+    fill(card, ".sets", "ul", found.set.map(one => element("li", String(one))));
+    card.querySelector(".sets h3").textContent =
+      `One of these ${found.set.length > 1 ? found.set.length + " " : ""}in ${(100 * model.coverage).toFixed(0)} of 100 such cases`;
+  }
+  if (found.neighbours) {
+    fill(card, ".neighbours", "ol", found.neighbours.map(one =>
+      element("li", `${one.label} · ${one.image} · distance ${one.distance.toFixed(3)}`)));
+  }
+}
+
+function sure(found) {
+  return found.probability === undefined ? "" : ` (${percent(found.probability)})`;
+}
+
+function fill(card, place, list, items) {
+  card.querySelector(place).hidden = false;
+  card.querySelector(`${place} ${list}`).replaceChildren(...items);
+}
+
+function row(name, probability) {
+  const meter = document.createElement("meter");
+  meter.value = probability;
+  meter.setAttribute("aria-label", `Probability of ${name}`);
+  const group = document.createElement("div"), bar = document.createElement("dd");
+  bar.append(meter);
+  group.append(element("dt", name), bar, element("dd", percent(probability)));
+  return group;
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function element(kind, text) {
+  const made = document.createElement(kind);
+  made.textContent = text;
+  return made;
+}

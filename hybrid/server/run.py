@@ -1,0 +1,113 @@
+"""A bundle, an address and limits in; a server that answers until it is told to stop."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from hybrid.archive.manifest import Key
+from hybrid.bundle.loading import Bundle, read
+from hybrid.server.app import make_app
+from hybrid.server.guard import is_local
+from hybrid.server.limits import Limits
+from hybrid.server.records import Model
+from hybrid.server.work import coverage, worker
+
+# Beyond the time that an answer may take, so that what waits is answered before the end.
+GRACE_SECONDS = 5
+
+
+def serve(
+    path: str | os.PathLike,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: Limits = Limits(),  # noqa: B008
+    sets: float = 0.9,
+    neighbours: int = 5,
+    urls: bool = False,
+    key: Key = None,
+    note: Callable[[str], object] = print,
+) -> None:
+    """Serve a bundle until SIGTERM or SIGINT: then no request is taken any more, and those that wait are answered.
+
+    Parameters
+    ----------
+    path : path
+        A bundle.
+    host : str, default="127.0.0.1"
+        An address of this machine; "0.0.0.0" or "::" lets everyone in who reaches it.
+    port : int, default=8000
+        0 takes one that is free.
+    limits : Limits
+    sets : float, default=0.9
+        How often the sets of classes shall hold the right one, for bundles that can say.
+    neighbours : int, default=5
+        How many of the most similar training images to name, for bundles that know them.
+    urls : bool, default=False
+        Fetch the URLs that a form holds.
+    key : bytes or path of a file, optional
+        Refuse a bundle that was not signed with this key.
+    note : callable
+        Called with the address, once it answers.
+    """
+    bundle = read(path, key)
+    work = worker(bundle, sets, neighbours)
+    check(work)
+    model = describe(bundle, sets, limits, urls)
+    with listen(host, port) as listener:
+        app = make_app(model, work, limits, local=is_local(f"[{host}]" if ":" in host else host))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=int(limits.seconds) + GRACE_SECONDS,
+        )
+        place = f"[{host}]" if ":" in host else host
+        note(f"serving {model.name} at http://{place}:{listener.getsockname()[1]}")
+        for one in (signal.SIGINT, signal.SIGTERM):
+            # uvicorn raises it once more when it is done, which would end the process as if it had failed.
+            signal.signal(one, lambda *_: None)
+        # On a few rows several threads of BLAS wait for each other longer than they compute.
+        with threadpool_limits(1, "blas"):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def check(work: Callable) -> None:
+    """Predict one image, so that a model which takes something else is refused, and the first answer is as quick."""
+    blank = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(blank, "PNG")
+    work([blank.getvalue()])
+
+
+def describe(bundle: Bundle, sets: float, limits: Limits, urls: bool) -> Model:
+    """Say what clients may know of a model."""
+    accuracy = bundle.manifest["scores"].get("accuracy")
+    found = {
+        "name": bundle.path.name,
+        "classes": bundle.manifest["classes"] or [],
+        "accuracy": accuracy and {key: accuracy[key] for key in ("mean", "low", "high")},
+        "coverage": coverage(bundle, sets),
+        "megabytes": limits.megabytes,
+        "images": limits.images,
+        "urls": urls,
+    }
+    return Model(**{name: value for name, value in found.items() if value is not None})
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port, so that one in use is told before anything else."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as exc:
+        raise OSError(
+            f"Got --host {host} --port {port}, but cannot listen there: {exc.strerror or exc}."
+        ) from exc

@@ -1,0 +1,68 @@
+"""Encoded images of a batch in, for each a record or the reason why there is none out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from hybrid.bundle.extras import CONFORMITY, MEMORY
+from hybrid.bundle.loading import Bundle
+from hybrid.bundle.portable import featurizers
+from hybrid.images.pixels import ImageError
+from hybrid.tasks.predict import predict
+
+Work = Callable[[Sequence[bytes]], list[dict | ImageError]]
+
+
+def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
+    """Return what a bundle can say of images; from now on it keeps nothing of them in any store."""
+    fitted, templates = featurizers(bundle.model)
+    for one in (*fitted, *templates):
+        one.set_params(store=None, verbose=0)
+    options = {
+        "sets": sets if coverage(bundle, sets) else None,
+        "neighbours": min(neighbours, len(bundle.extras[MEMORY]["features"]))
+        if MEMORY in bundle.extras
+        else 0,
+    }
+
+    def work(images: Sequence[bytes]) -> list[dict | ImageError]:
+        answers: dict[int, dict | ImageError] = {}
+        while left := [i for i in range(len(images)) if i not in answers]:
+            try:
+                records = predict(bundle, [images[i] for i in left], **options)
+                answers |= zip(left, map(shown, records), strict=True)
+            except ImageError as exc:
+                if not exc.failures:
+                    raise
+                answers |= {left[row]: ImageError(reason) for row, _, reason in exc.failures}
+        return [answers[i] for i in range(len(images))]
+
+    return work
+
+
+def coverage(bundle: Bundle, sets: float) -> float | None:
+    """Return how often the sets hold the right class, for a bundle that can give some."""
+    return sets if CONFORMITY in bundle.extras and hasattr(bundle.model, "predict_proba") else None
+
+
+def shown(record: dict) -> dict:
+    """Return a record as JSON has it, that tells nothing of this machine's folders."""
+    if "probabilities" in record:
+        record["probabilities"] = {str(label): share for label, share in record["probabilities"].items()}
+    for one in record.get("neighbours", ()):
+        one["image"] = basename(one["image"])
+    return record
+
+
+def basename(name: str) -> str:
+    """Return the last part of a path of any system, or of a URL.
+
+    Examples
+    --------
+    >>> basename("/home/me/ants/7.jpg"), basename("C:\\\\ants\\\\7.jpg"), basename("https://a.org/b/7.jpg?key=1")
+    ('7.jpg', '7.jpg', '7.jpg')
+    """
+    path = urlsplit(name).path if "://" in name else name
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
