@@ -141,7 +141,11 @@ def train(
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = configured(config, settings, backbone)
     note(plan(frame, chosen))
-    outcome = train(frame, chosen, verbose=watched())
+    try:
+        outcome = train(frame, chosen, verbose=watched())
+    except KeyboardInterrupt:
+        note("Stopped. Features and finished folds are kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
     emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores

@@ -22,6 +22,7 @@ from hybrid.images.opening import opened
 from hybrid.images.source import read
 from hybrid.statistics.doubts import doubts
 from hybrid.statistics.duplicates import members, merge_groups
+from hybrid.statistics.splits import groups_by_class
 
 if TYPE_CHECKING:
     from hybrid.config import Config
@@ -133,9 +134,8 @@ def size(item: Any) -> tuple[int, int]:
 
 def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:
     """Find labels that a model of the other images contradicts: (row, other label, its probability)."""
-    pairs = {(label, group) for label, group in zip(data.y.tolist(), data.groups.tolist(), strict=True)}
-    counts = Counter(label for label, _ in pairs)
-    rows = np.flatnonzero([counts[label] > 1 for label in data.y.tolist()])
+    labels, counts = groups_by_class(data.y, data.groups)
+    rows = np.flatnonzero(np.isin(data.y, labels[counts > 1]))
     if len(np.unique(data.y[rows])) < 2:
         return []
     folds, _ = outer_folds(data, rows, config)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid.config import Config, read_config
 from hybrid.experiment.baselines import baselines
-from hybrid.experiment.candidates import read_candidates
+from hybrid.experiment.candidates import read_candidates, said
 from hybrid.experiment.crossval import CrossValidation, cross_validate
 from hybrid.experiment.outcome import jsonable
 from hybrid.experiment.prepare import Prepared, outer_folds, prepare
@@ -89,6 +89,7 @@ def compare(
     validations = validate_all(configs, ready, folds, store, verbose)
     models = ranked(configs, validations, score)
     by_fold = {model["name"]: validations[model["name"]].fold_scores()[score] for model in models}
+    left = dict.fromkeys(note for config in configs.values() for note in said(config, len(ready.train)))
     return Comparison(
         models=tuple(models),
         tests=tuple(paired_tests(by_fold, folds)),
@@ -96,7 +97,7 @@ def compare(
         score=score,
         folds=len(folds),
         passes=ready.passes,
-        warnings=(*ready.warnings, *notes, *differing(configs)),
+        warnings=(*ready.warnings, *notes, *left, *differing(configs)),
         validations=validations,
     )
 
@@ -107,9 +108,9 @@ def validate_all(
     """Cross-validate every config on the same folds."""
     found = {}
     for (name, config), matrices in zip(configs.items(), ready.matrices, strict=True):
-        candidates = read_candidates(config, store)
+        candidates = read_candidates(config, store, len(ready.train))
         found[name] = cross_validate(
-            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose
+            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose, store=store
         )
     return found
 

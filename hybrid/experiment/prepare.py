@@ -14,7 +14,7 @@ from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.features.passes import compute
 from hybrid.images.items import name, raise_for
 from hybrid.statistics.duplicates import merge_groups
-from hybrid.statistics.splits import folds
+from hybrid.statistics.splits import folds, groups_by_class
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # The features that near duplicates are found by, and that a head of its own reads.
 LIKENESS = ("last",), ("avg",)
 LISTED = 5
+# Above, folds that are drawn once tell as much.
+FEW = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +121,16 @@ def leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
     return [f"{known} of {test.sum()} test images are near duplicates of training images: the test flatters."]
 
 
+def n_repeats(config: Config, images: int) -> int:
+    """How many times the folds are drawn."""
+    return (2 if images <= FEW else 1) if config.cv.repeats == "auto" else config.cv.repeats
+
+
 def outer_folds(data: Labelled, rows: np.ndarray, config: Config) -> tuple[list[Fold], list[str]]:
     """Split rows into the folds of a config; fewer, with a warning, where no class has enough images."""
     y, groups = data.y[rows], None if data.groups is None else data.groups[rows]
-    members = [y, np.arange(len(y)) if groups is None else groups]
-    most = max(len({g for label, g in zip(*members, strict=True) if label == one}) for one in np.unique(y))
+    members = np.arange(len(y)) if groups is None else merge_groups(groups, range(len(y)))
+    most = groups_by_class(y, members)[1].max()
     n_splits = max(2, min(config.cv.folds, most))
     notes = []
     if n_splits < config.cv.folds:
@@ -131,7 +138,7 @@ def outer_folds(data: Labelled, rows: np.ndarray, config: Config) -> tuple[list[
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            parts = folds(y, groups, n_splits, config.cv.repeats, config.seed)
+            parts = folds(y, groups, n_splits, n_repeats(config, len(rows)), config.seed)
         except ValueError as exc:
             hint = " Near duplicates count as one image: see cv.keep_duplicates_together."
             raise ValueError(f"{exc}{hint if config.cv.keep_duplicates_together else ''}") from None

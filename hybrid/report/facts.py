@@ -162,9 +162,10 @@ def searched(outcome: Outcome) -> list[dict[str, Any]]:
     scores = outcome.validation.searched
     if scores is None:
         return []
+    searched_on = read_candidates(outcome.config, images=len(outcome.images))
     return [
         candidate.to_dict() | {"score": score, "chosen": outcome.validation.chosen.count(candidate)}
-        for candidate, score in zip(read_candidates(outcome.config), scores.tolist(), strict=True)
+        for candidate, score in zip(searched_on, scores.tolist(), strict=True)
     ]
 
 
