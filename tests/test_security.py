@@ -8,6 +8,7 @@ import pytest
 from hybrid.archive import files
 from hybrid.bundle import loading
 from hybrid.images import jpeg, limits, source, urls
+from hybrid.server import limits as server
 from hybrid.sources import keras_file
 from hybrid.store import database
 
@@ -26,6 +27,10 @@ FACTS = {
     "MB, {} seconds": urls.MAX_SECONDS,
     "{} redirects": urls.MAX_REDIRECTS,
     "after {} seconds a process goes on": int(database.PATIENCE),
+    "{} MB and 32 images a request": server.Limits().megabytes,
+    "{} such bodies": server.REQUESTS_HELD,
+    "{} images at a time": server.Limits().queue,
+    "{} seconds to come in": int(server.Limits().seconds),
 }
 
 

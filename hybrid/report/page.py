@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybrid.archive.place import whole
 from hybrid.experiment.outcome import jsonable
 from hybrid.report.pictures import unpacked
 from hybrid.spelling import spelt
@@ -53,12 +54,8 @@ def write(path: str | os.PathLike, template: str, **values: Any) -> Path:
     """Render a template into a file, which appears when it is whole."""
     path = Path(path)
     text = templates().get_template(template).render(plotly=packed_plotly(), **values)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(spelt(text), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(path, "utf-8") as file:
+        file.write(spelt(text))
     return path
 
 
