@@ -8,6 +8,7 @@ import pytest
 from hybrid.archive import files
 from hybrid.bundle import loading
 from hybrid.images import jpeg, limits, source, urls
+from hybrid.server import limits as server
 from hybrid.sources import keras_file
 from hybrid.store import database
 
@@ -25,6 +26,11 @@ FACTS = {
     "{} MB, 60 seconds": urls.MAX_BYTES >> 20,
     "MB, {} seconds": urls.MAX_SECONDS,
     "{} redirects": urls.MAX_REDIRECTS,
+    "{} MB and 32 images a request": server.Limits.megabytes,
+    "MB and {} images a request": server.Limits.images,
+    "{} MB in all": server.Limits.megabytes * server.REQUESTS_HELD,
+    "{} images that wait": server.Limits.queue,
+    "{:g} seconds to come in": server.Limits.seconds,
     "after {} seconds a process goes on": int(database.PATIENCE),
 }
 
