@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 from hybrid.server.limits import MEGABYTE, Limits, TooLarge
+from hybrid.spelling import spelt
 
 FILES, URLS = ("file", "files"), ("url", "urls")
 FORM = "multipart/form-data"
@@ -68,11 +69,11 @@ async def counted(request: Request, take: Take) -> AsyncIterator[bytes]:
 async def upload(field: str, value: UploadFile | str, take: Take, urls: bool) -> Upload:
     """Return a field's image and its name."""
     if field in FILES and isinstance(value, UploadFile):
-        return sendable(value.filename or ""), await value.read()
+        return spelt(value.filename or ""), await value.read()
     if field in URLS and isinstance(value, str):
         if not urls:
             raise HTTPException(422, "This server fetches no URLs; `hybrid serve --urls` does.")
-        return sendable(value), await fetched(value, take)
+        return spelt(value), await fetched(value, take)
     kind = "a file" if isinstance(value, UploadFile) else "text"
     raise HTTPException(
         422, f"Got {kind} in the field {field!r:.80}, but expected files in 'file' or 'files'."
@@ -89,11 +90,6 @@ async def fetched(url: str, take: Take) -> bytes:
         raise bad([(url, str(exc))]) from exc
     take(len(content))
     return content
-
-
-def sendable(name: str) -> str:
-    """Return a name without what no JSON can hold: half a pair of UTF-16."""
-    return name.encode(errors="replace").decode()
 
 
 def bad(failures: list[tuple[str, str]]) -> HTTPException:

@@ -85,14 +85,14 @@ function show(card, found) {
     const best = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]).slice(0, MOST_CLASSES);
     fill(card, ".classes", "dl", best.map(([name, probability]) => row(name, probability)));
   }
-  if (found.set) {
+  if (found.set && !unlike) {
     fill(card, ".sets", "ul", found.set.map(one => element("li", String(one))));
     card.querySelector(".sets h3").textContent =
       `One of these ${found.set.length > 1 ? found.set.length + " " : ""}in ${(100 * model.coverage).toFixed(0)} of 100 such cases`;
   }
   if (found.neighbours) {
     fill(card, ".neighbours", "ol", found.neighbours.map(one =>
-      element("li", `${one.label} · ${one.image} · distance ${one.distance.toFixed(3)}`)));
+      element("li", `${one.label} · ${one.image} · ${one.distance.toFixed(3)}`)));
   }
 }
 
@@ -106,17 +106,18 @@ function fill(card, place, list, items) {
 }
 
 function row(name, probability) {
-  const meter = document.createElement("meter");
-  meter.value = probability;
-  meter.setAttribute("aria-label", `Probability of ${name}`);
   const group = document.createElement("div"), bar = document.createElement("dd");
-  bar.append(meter);
+  bar.className = "bar";
+  // The number stands beside it.
+  bar.setAttribute("aria-hidden", "true");
+  bar.append(document.createElement("i"));
+  bar.firstChild.style.width = `${100 * probability}%`;
   group.append(element("dt", name), bar, element("dd", percent(probability)));
   return group;
 }
 
 function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 function element(kind, text) {

@@ -17,8 +17,9 @@ from hybrid.bundle.loading import Bundle, read
 from hybrid.server.app import make_app
 from hybrid.server.guard import is_local
 from hybrid.server.limits import Limits
-from hybrid.server.records import Model
-from hybrid.server.work import coverage, worker
+from hybrid.server.records import Model, Prediction
+from hybrid.server.work import Work, coverage, sendable, worker
+from hybrid.spelling import spelt
 
 # Beyond the time that an answer may take, so that what waits is answered before the end.
 GRACE_SECONDS = 5
@@ -81,19 +82,20 @@ def serve(
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def check(work: Callable) -> None:
-    """Predict one image, so that a model which takes something else is refused, and the first answer is as quick."""
+def check(work: Work) -> None:
+    """Predict one image: a model of another kind is refused before anyone asks, and the first answer is as quick."""
     blank = io.BytesIO()
     Image.new("RGB", (64, 64)).save(blank, "PNG")
-    work([blank.getvalue()])
+    (record,) = work([blank.getvalue()])
+    Prediction.model_validate(record)
 
 
 def describe(bundle: Bundle, sets: float, limits: Limits, urls: bool) -> Model:
     """Say what clients may know of a model."""
     accuracy = bundle.manifest["scores"].get("accuracy")
     found = {
-        "name": bundle.path.name,
-        "classes": bundle.manifest["classes"] or [],
+        "name": spelt(bundle.path.name),
+        "classes": sendable(bundle.manifest["classes"] or []),
         "accuracy": accuracy and {key: accuracy[key] for key in ("mean", "low", "high")},
         "coverage": coverage(bundle, sets),
         "megabytes": limits.megabytes,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from hybrid.bundle.extras import CONFORMITY, MEMORY
 from hybrid.bundle.loading import Bundle
 from hybrid.bundle.portable import featurizers
 from hybrid.images.pixels import ImageError
+from hybrid.spelling import spelt
 from hybrid.tasks.predict import predict
 
 Work = Callable[[Sequence[bytes]], list[dict | ImageError]]
@@ -48,12 +50,25 @@ def coverage(bundle: Bundle, sets: float) -> float | None:
 
 
 def shown(record: dict) -> dict:
-    """Return a record as JSON has it, that tells nothing of this machine's folders."""
-    if "probabilities" in record:
-        record["probabilities"] = {str(label): share for label, share in record["probabilities"].items()}
+    """Return a record as JSON can hold it, that tells nothing of this machine's folders."""
     for one in record.get("neighbours", ()):
         one["image"] = basename(one["image"])
-    return record
+    return sendable(record)
+
+
+def sendable(value: Any) -> Any:
+    """Return plain values with text for keys, and nothing that is no Unicode.
+
+    Examples
+    --------
+    >>> sendable({3: ["a", 1.5]})
+    {'3': ['a', 1.5]}
+    """
+    if isinstance(value, dict):
+        return {spelt(str(key)): sendable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [sendable(one) for one in value]
+    return spelt(value) if isinstance(value, str) else value
 
 
 def basename(name: str) -> str:
