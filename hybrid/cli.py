@@ -139,7 +139,7 @@ def train(
     if out:
         check_place(out)
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
-    chosen = configured(config, settings, backbone)
+    chosen = _configured(config, settings, backbone)
     note(plan(frame, chosen))
     try:
         outcome = train(frame, chosen, verbose=watched())
@@ -293,7 +293,7 @@ def compare(
     from hybrid.experiment.compare import compare
 
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
-    configs = {path.stem: configured(path, settings, backbone) for path in config}
+    configs = {path.stem: _configured(path, settings, backbone) for path in config}
     found = compare(frame, configs, verbose=watched())
     if report:
         from hybrid.report.page import write_comparison
@@ -416,7 +416,7 @@ def listed(images: list[str]) -> list[str]:
     return [file for one in images for file in (list_images(one) if os.path.isdir(one) else [one])]
 
 
-def configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:
+def _configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:
     """Read an experiment file with what the command line overrides."""
     from hybrid.config import read_config
 

@@ -30,7 +30,7 @@ EXPECTED = {
 }
 
 
-def is_kind(name: str) -> str:
+def _is_kind(name: str) -> str:
     if name not in ("auto", *KINDS):
         raise ValueError(f"expected {', '.join(map(repr, ('auto', *KINDS)))}")
     return name
@@ -56,7 +56,7 @@ class Features(Section):
 class Model(Section):
     """Which classifiers compete; "balanced" gives every class the same weight."""
 
-    kind: Annotated[str, AfterValidator(is_kind)] = "auto"
+    kind: Annotated[str, AfterValidator(_is_kind)] = "auto"
     class_weight: Literal["none", "balanced"] = "none"
 
 
@@ -71,7 +71,7 @@ class Search(Section):
     race: bool = True
 
 
-class CV(Section):
+class _CV(Section):
     """How the scores are had."""
 
     folds: int = Field(5, ge=2)
@@ -103,7 +103,7 @@ class Config(Section):
     rbf: RBF = RBF()
     finetune: Finetune = Finetune()
     search: Search = Search()
-    cv: CV = CV()
+    cv: _CV = _CV()
     curve: Curve = Curve()
 
 

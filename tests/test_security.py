@@ -32,10 +32,6 @@ FACTS = {
     "{} images that wait": server.Limits.queue,
     "{:g} seconds to come in": server.Limits.seconds,
     "after {} seconds a process goes on": int(database.PATIENCE),
-    "{} MB and 32 images a request": server.Limits().megabytes,
-    "{} such bodies": server.REQUESTS_HELD,
-    "{} images at a time": server.Limits().queue,
-    "{} seconds to come in": int(server.Limits().seconds),
 }
 
 

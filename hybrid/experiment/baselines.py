@@ -37,11 +37,11 @@ def baselines(y: np.ndarray, pixels: np.ndarray, folds: list[Fold]) -> dict[str,
     found = {"majority": scored(DummyClassifier(), np.zeros((len(y), 1)), y, folds, classes)}
     if len(y) <= MOST_IMAGES:
         model = SVC(C=10, kernel="precomputed")
-        found["raw_pixels"] = scored(model, pixel_kernel(pixels), y, folds, classes)
+        found["raw_pixels"] = scored(model, _pixel_kernel(pixels), y, folds, classes)
     return found
 
 
-def pixel_kernel(pixels: np.ndarray) -> np.ndarray:
+def _pixel_kernel(pixels: np.ndarray) -> np.ndarray:
     """Return the RBF kernel of all images' standardised pixels, which every fold takes its part of."""
     rows = StandardScaler(copy=False).fit_transform(pixels.reshape(len(pixels), -1).astype(np.float32))
     return RBFKernel().fit_transform(rows)

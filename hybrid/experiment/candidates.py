@@ -61,12 +61,12 @@ def read_candidates(config: Config, store: Any = "auto", images: int = 0) -> lis
     """
     names = AUTO if config.model.kind == "auto" else (config.model.kind,)
     names = [name for name in names if name not in left_out(config, images)]
-    settings = [*product(layers_of(config), config.features.pooling), None]
+    settings = [*product(_layers_of(config), config.features.pooling), None]
     found = [
         Candidate(name, setting, dict(zip(KINDS[name].searched, values, strict=True)), fixed)
         for setting, name in product(settings, names)
         if (setting is None) == KINDS[name].takes_images
-        for fixed in [fixed_params(name, config, store)]
+        for fixed in [_fixed_params(name, config, store)]
         for values in product(*(getattr(getattr(config, name), key) for key in KINDS[name].searched))
     ]
     fits = len(found) * inner_folds(config)
@@ -78,16 +78,16 @@ def read_candidates(config: Config, store: Any = "auto", images: int = 0) -> lis
     return found
 
 
-def fixed_params(name: str, config: Config, store: Any) -> dict[str, Any]:
+def _fixed_params(name: str, config: Config, store: Any) -> dict[str, Any]:
     """Return the parameters of a kind's classifier that are not searched."""
     kind = KINDS[name]
     params = getattr(config, name).model_dump(exclude=set(kind.searched))
     if kind.takes_images:
-        params |= reader_params(config, store) | {"random_state": config.seed}
+        params |= _reader_params(config, store) | {"random_state": config.seed}
     return params
 
 
-def reader_params(config: Config, store: Any) -> dict[str, Any]:
+def _reader_params(config: Config, store: Any) -> dict[str, Any]:
     """Return the parameters of whatever reads images, but layers and poolings."""
     seed = config.seed if config.features.weights is None else None
     return config.features.model_dump(exclude={"layers", "pooling"}) | {"store": store, "seed": seed}
@@ -96,10 +96,10 @@ def reader_params(config: Config, store: Any) -> dict[str, Any]:
 def featurizer(config: Config, setting: Setting, store: Any = "auto") -> ResNetFeaturizer:
     """Return the featurizer of a config with the layers and poolings of one setting."""
     layers, pooling = (names[0] if len(names) == 1 else list(names) for names in setting)
-    return ResNetFeaturizer(layers=layers, pooling=pooling, **reader_params(config, store))
+    return ResNetFeaturizer(layers=layers, pooling=pooling, **_reader_params(config, store))
 
 
-def layers_of(config: Config) -> list[tuple[str, ...]]:
+def _layers_of(config: Config) -> list[tuple[str, ...]]:
     """The layers that are searched; "auto" stands for the last, the stage before it, and both."""
     layers = config.features.layers
     if ("auto",) in layers:
@@ -143,10 +143,10 @@ def fit(
     kind = candidate.kind
     if not (probabilities and kind.has_kernel and len(X) <= MOST_ROWS):
         steps = kind.steps(candidate.params)
-        return fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
+        return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
     # The folds of a calibration share one kernel; the SVC that is calibrated is fitted once more, on features.
     quick = fit_quick(candidate, config, X, y, sample_weight)
-    plain = fit_steps(kind.steps(candidate.params), candidate, config, X, y, sample_weight, False)
+    plain = _fit_steps(kind.steps(candidate.params), candidate, config, X, y, sample_weight, False)
     scaled = quick["classifier"]
     scaled.estimator, scaled.n_features_in_ = kind.build(candidate.params), plain["classifier"].n_features_in_
     scaled.calibrated_classifiers_[0].estimator = plain["classifier"]
@@ -165,10 +165,10 @@ def fit_quick(
     """Fit the same sooner, to predict with and throw away."""
     kind = candidate.kind
     steps = kind.quick_steps(candidate.params) if len(X) <= MOST_ROWS else kind.steps(candidate.params)
-    return fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
+    return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
 
 
-def fit_steps(
+def _fit_steps(
     steps: list[tuple[str, Any]],
     candidate: Candidate,
     config: Config,
@@ -181,7 +181,7 @@ def fit_steps(
     """Fit a Pipeline; from a root of `Slope`, scikit-learn's logistic regression starts near its end."""
     pipeline = Pipeline(steps)
     if probabilities and candidate.kind.needs_calibration:
-        X, y, sample_weight = with_pairs(X, y, sample_weight)
+        X, y, sample_weight = _with_pairs(X, y, sample_weight)
         pipeline.set_params(classifier=calibrated(pipeline["classifier"], y))
     weights = weighting(y, sample_weight, config)
     if root is None or candidate.kind.loss is not softmax or len(X) < X.shape[1]:
@@ -207,7 +207,7 @@ def weighting(y: np.ndarray, sample_weight: np.ndarray | None, config: Config) -
     return {} if sample_weight is None else {"sample_weight": sample_weight}
 
 
-def with_pairs(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple:
+def _with_pairs(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple:
     """Split an image that is alone in its class into two of half the weight: calibration needs two."""
     classes, counts = np.unique(y, return_counts=True)
     lonely = np.flatnonzero(np.isin(y, classes[counts == 1]))

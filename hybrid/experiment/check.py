@@ -83,7 +83,7 @@ def check(
         exact=tuple(good[rows] for rows in members(exact)),
         near=tuple(good[rows] for rows in members(near) if len(np.unique(exact[rows])) > 1),
         few={label: count for label, count in sorted(Counter(readable.y.tolist()).items()) if count < FEW},
-        sizes=tuple((int(good[row]), *rest) for row, *rest in odd_sizes(readable.images)),
+        sizes=tuple((int(good[row]), *rest) for row, *rest in _odd_sizes(readable.images)),
         doubtful=tuple((int(good[row]), *rest) for row, *rest in doubtful(held, X, config)),
         passes=found.passes,
     )
@@ -99,7 +99,7 @@ def copies(
     return exact, near_duplicates(X, read_pixels(data.images), digests, threshold)
 
 
-def odd_sizes(images: list) -> list[tuple]:
+def _odd_sizes(images: list) -> list[tuple]:
     """Find images far smaller, larger or longer than the others: (row, width, height, what)."""
     with ThreadPoolExecutor(cpu_count()) as pool:
         sizes = np.array(list(pool.map(size, images)), float).reshape(-1, 2)

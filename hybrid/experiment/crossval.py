@@ -86,7 +86,7 @@ def cross_validate(
         start = views.root(candidates[chosen]) if views else root
         if len(test):
             how = config, classes, probabilities, start
-            found |= score_part(data, matrices, candidates[chosen], *how, train, test)
+            found |= _score_part(data, matrices, candidates[chosen], *how, train, test)
         return found
 
     run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
@@ -110,7 +110,7 @@ def cross_validate(
     )
 
 
-def score_part(
+def _score_part(
     data: Labelled,
     matrices: dict[Setting | None, np.ndarray],
     candidate: Candidate,

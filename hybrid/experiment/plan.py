@@ -54,12 +54,12 @@ class Plan:
 
     def __str__(self) -> str:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
-        about = f", about {duration(self.seconds)}" if self.passes else ""
+        about = f", about {_duration(self.seconds)}" if self.passes else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
         return "\n".join(
             [
                 f"{self.images} images, {passes}{about}",
-                f"{self.fits} models to fit at most, about {duration(self.search)}",
+                f"{self.fits} models to fit at most, about {_duration(self.search)}",
                 f"{megabytes[0]} of memory for features, {megabytes[1]} of disk in the store",
                 *self.notes,
             ]
@@ -181,12 +181,12 @@ def probe(items: list, wanted: list[dict], batch_size: int) -> tuple[int, float]
     return len(first) + len(second), rate
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Name a time in the unit that fits it.
 
     Examples
     --------
-    >>> duration(42), duration(5400)
+    >>> _duration(42), duration(5400)
     ('42 s', '90 min')
     """
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -61,16 +61,16 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     verbose : int, default=0
     """
     data = read_labelled(frame)
-    check_classes(data.y[~is_test(data)])
+    check_classes(data.y[~_is_test(data)])
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
     readers = [featurizer(config, setting or LIKENESS, store) for config, setting in asked]
     readers.append(featurizer(first, LIKENESS, store))
     found = compute(data.images, [reader.get_params(deep=False) for reader in readers], verbose)
-    notes = bad_images(found.failures, first.data.on_error)
+    notes = _bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)
-    check_classes(data.y[~is_test(data)])
+    check_classes(data.y[~_is_test(data)])
     images = np.fromiter(data.images, object, len(data))
     computed = iter(found.features)
     matrices = [
@@ -83,7 +83,7 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     groups = data.groups
     if first.cv.keep_duplicates_together:
         groups = copies if groups is None else merge_groups(groups, copies)
-    test = is_test(data)
+    test = _is_test(data)
     return Prepared(
         data=replace(data, groups=groups),
         own_groups=data.groups,
@@ -94,15 +94,15 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
         test=np.flatnonzero(test),
         skipped=found.failures,
         passes=found.passes,
-        warnings=(*notes, *leaks_into_test(copies, test)),
+        warnings=(*notes, *_leaks_into_test(copies, test)),
     )
 
 
-def is_test(data: Labelled) -> np.ndarray:
+def _is_test(data: Labelled) -> np.ndarray:
     return np.zeros(len(data), bool) if data.split is None else data.split == "test"
 
 
-def bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:
+def _bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:
     """Raise one error that names all bad images, or say which were left out."""
     if not failures:
         return []
@@ -113,7 +113,7 @@ def bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> 
     return [f"Left out {len(failures)} images that cannot be read: {shown}{more}."]
 
 
-def leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
+def _leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
     """Say how many images of the test part are near duplicates of images to train on."""
     known = np.count_nonzero(np.isin(copies[test], copies[~test]))
     if not known:

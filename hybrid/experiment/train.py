@@ -74,23 +74,23 @@ def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", ver
         data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose, store=store
     )
     best, X = validation.best, ready.matrices[0][validation.best.setting]
-    model, late = final_model(best, config, data.take(rows), X[rows], store, validation.root)
+    model, late = _final_model(best, config, data.take(rows), X[rows], store, validation.root)
     return Outcome(
         model=model,
         scores=validation.scores(),
         best=best.to_dict() | {"backbone": config.features.backbone},
-        test=held_out_scores(model, X, data, ready.test),
+        test=_held_out_scores(model, X, data, ready.test),
         warnings=(*ready.warnings, *notes, *said(config, len(rows)), *late),
         fits=validation.fits + 1,
         config=config,
         validation=validation,
-        **training_part(ready, X if best.setting else None),
-        **surroundings(ready, validation, config),
+        **_training_part(ready, X if best.setting else None),
+        **_surroundings(ready, validation, config),
         seconds=time.perf_counter() - started,
     )
 
 
-def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
+def _training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
     """Return what is known of the images that the model is fitted on."""
     rows = ready.train
     return {
@@ -104,7 +104,7 @@ def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any
     }
 
 
-def surroundings(ready: Prepared, validation: CrossValidation, config: Config) -> dict[str, dict]:
+def _surroundings(ready: Prepared, validation: CrossValidation, config: Config) -> dict[str, dict]:
     """Score what a model must beat, what near duplicates make of it, and what fewer images do."""
     data, best, folds = ready.data, validation.best, validation.folds
     is_quick = config.curve.on and best.setting is not None
@@ -115,7 +115,7 @@ def surroundings(ready: Prepared, validation: CrossValidation, config: Config) -
     }
 
 
-def final_model(
+def _final_model(
     best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any, root: np.ndarray | None = None
 ) -> tuple[Pipeline, list[str]]:
     """Fit the best candidate on all images; behind its featurizer, it takes images."""
@@ -180,7 +180,7 @@ def curve(data: Labelled, X: np.ndarray, validation: CrossValidation, config: Co
     return {"sizes": list(found.sizes), "accuracy": means} | asdict(told)
 
 
-def held_out_scores(
+def _held_out_scores(
     model: Pipeline, X: np.ndarray, data: Labelled, rows: np.ndarray
 ) -> dict[str, Any] | None:
     """Score the table's own test part."""

@@ -19,7 +19,7 @@ from hybrid.statistics.linear import Slope, linear_path
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class _View:
     """Rows on one scale, with their products, and how far apart they are; each where a candidate wants it."""
 
     rows: np.ndarray | None  # scaled features, or images
@@ -68,9 +68,9 @@ class Views:
     """The views of all candidates, on the same rows."""
 
     pool: np.ndarray  # row numbers, ascending
-    by_key: dict[tuple, View]
+    by_key: dict[tuple, _View]
 
-    def of(self, candidate: Candidate) -> View:
+    def of(self, candidate: Candidate) -> _View:
         return self.by_key[key(candidate)]
 
     def root(self, candidate: Candidate) -> np.ndarray | None:
@@ -101,7 +101,7 @@ def look(
     return Views(pool, dict(zip(alike, found, strict=True)))
 
 
-def view(X: np.ndarray, candidates: list[Candidate]) -> View:
+def view(X: np.ndarray, candidates: list[Candidate]) -> _View:
     """Prepare what some candidates want of the rows."""
     kinds = [candidate.kind for candidate in candidates]
     if not kinds[0].takes_images:
@@ -109,7 +109,7 @@ def view(X: np.ndarray, candidates: list[Candidate]) -> View:
     kernel = any(kind.has_kernel for kind in kinds)
     values = {candidate.params["C"] for candidate in candidates if candidate.kind.loss}
     slope = Slope(X) if values else None
-    return View(
+    return _View(
         rows=X if any(not (kind.loss or kind.has_kernel) for kind in kinds) else None,
         slope=slope,
         roots={value: slope.at(1 / (value * len(X))) for value in values},

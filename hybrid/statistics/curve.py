@@ -30,7 +30,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class _Forecast:
     """What more images would bring; the figures are None where the curve does not tell."""
 
     more: int  # images a class
@@ -155,7 +155,7 @@ def _extrapolate(curve: Curve, factor: float, level: float) -> tuple[float, floa
     return then, low, high
 
 
-def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> Forecast:
+def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> _Forecast:
     """Extrapolate a learning curve to `factor` times the images.
 
     An inverse power law, ``ceiling - loss * n ** -rate``, is fitted to the means over the folds, weighted by
@@ -194,10 +194,10 @@ def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> Forecast
     except (ValueError, RuntimeError) as reason:
         # curve_fit raises RuntimeError where it finds no fit.
         sentence = f"What {more} more images a class would bring cannot be told: {reason}."
-        return Forecast(more, now, None, None, None, sentence)
+        return _Forecast(more, now, None, None, None, sentence)
     change = "hardly change accuracy:" if then - now < 0.005 else "bring accuracy"
     sentence = (
         f"About {more} more images a class would {change} from {now:.3f} to {then:.3f} "
         f"({100 * level:.0f} %: {low:.3f} to {high:.3f})."
     )
-    return Forecast(more, now, then, low, high, sentence)
+    return _Forecast(more, now, then, low, high, sentence)

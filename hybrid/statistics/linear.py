@@ -128,11 +128,11 @@ def linear_path(
     model = np.zeros((rows.shape[1] + 1, targets.shape[1]), np.float32)
     for i in np.argsort(values, kind="stable"):
         pull = 1 / (alike * values[i] * weights.sum())
-        model = found[i] = descend(model, rows, targets, roots[i], pull, loss, weights / weights.sum())
+        model = found[i] = _descend(model, rows, targets, roots[i], pull, loss, weights / weights.sum())
     return [(model[:-1], model[-1]) for model in found]
 
 
-def descend(
+def _descend(
     start: np.ndarray,
     rows: np.ndarray,
     targets: np.ndarray,
