@@ -44,7 +44,7 @@ def fraction(u: Field) -> Field:
     return u - np.floor(u)
 
 
-def _stripes(u: Field, v: Field, rng: Random) -> Field:
+def stripes(u: Field, v: Field, rng: Random) -> Field:
     return fraction(u) < between(rng, 0.3, 0.7)
 
 
@@ -93,7 +93,7 @@ def star(u: Field, v: Field, rng: Random) -> Field:
     return sum((a * u + b * v < COS72).astype(np.int8) for a, b in STAR) >= 4
 
 
-TEXTURES: dict[str, Callable] = {f.__name__: f for f in (bricks, checks, dots, mesh, rings, _stripes, waves)}
+TEXTURES: dict[str, Callable] = {f.__name__: f for f in (bricks, checks, dots, mesh, rings, stripes, waves)}
 SHAPES: dict[str, Callable] = {f.__name__: f for f in (cross, star, triangle)}
 CLASSES = sorted(TEXTURES | SHAPES)
 
