@@ -184,7 +184,7 @@ def test_malformed_uploads_are_answered_with_a_reason_and_the_server_goes_on(ser
          {"content_type": FORM}, 422, "Got text in the field 'file'"),
         (b'--x\r\nContent-Disposition: form-data; name="urls"\r\n\r\nhttp://127.0.0.1\r\n--x--\r\n',
          {"content_type": FORM}, 422, "fetches no URLs"),
-        (form("file", ("\\ud800", b"1")), {"content_type": FORM + "; charset=unicode_escape"}, 422, r"'\\\\ud800'"),
+        (form("file", ("\\ud800", b"1")), {"content_type": FORM + "; charset=unicode_escape"}, 422, r"'\\ud800'"),
         (form("file", ("a", b"1")), {"content_type": FORM + "; charset=punycode"}, (400, 422), ""),
         (form("file", ("a", b"1")), {"content_type": FORM + "; charset=undefined"}, 400, "no form"),
     ],
@@ -362,7 +362,7 @@ def test_the_document_is_kept_against_what_a_fuzzer_makes_of_it(server, tmp_path
         [*command, *options, "--workers", "1"], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert result.returncode == 0, result.stdout
-    assert "No issues found" in result.stdout
+    assert "passed" in result.stdout
 
 
 def test_a_queue_takes_all_or_nothing_and_forgets_who_went():
