@@ -87,7 +87,7 @@ PRINTED = {
     "tables": lambda name: [[{name: name, "n": 1}]],
     "wide": lambda name: show.wide([{name: name, "n": 1}]),
     "values": lambda name: show.values({"path": name}),
-    "best": lambda name: show.outcome(OUTCOME | {"best": {"layers": name}}),
+    "best": lambda name: show.outcome(OUTCOME | {"best": {"model": "svm", "C": name}}),
     "prediction": lambda name: show.outcome(OUTCOME | {"prediction": {"image": name, "label": name}}),
     "classes": lambda name: show.evaluation({"scores": SCORES, "classes": [{"label": name}], "warnings": []}),
     "labels": lambda name: show.labels({name: [("tench", 0.5)]}),

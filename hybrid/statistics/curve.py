@@ -195,7 +195,7 @@ def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> _Forecas
         # curve_fit raises RuntimeError where it finds no fit.
         sentence = f"What {more} more images a class would bring cannot be told: {reason}."
         return _Forecast(more, now, None, None, None, sentence)
-    if then == now == 1:
+    if now == 1 and then > 0.999:
         return _Forecast(more, now, then, low, high, "More images cannot raise an accuracy of 1.000.")
     change = "hardly change accuracy:" if then - now < 0.005 else "bring accuracy"
     sentence = (
