@@ -139,9 +139,13 @@ def train(
     if out:
         check_place(out)
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
-    chosen = configured(config, settings, backbone)
+    chosen = _configured(config, settings, backbone)
     note(plan(frame, chosen))
-    outcome = train(frame, chosen, verbose=watched())
+    try:
+        outcome = train(frame, chosen, verbose=watched())
+    except KeyboardInterrupt:
+        note("Stopped. Features and finished folds are kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
     emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores
@@ -289,7 +293,7 @@ def compare(
     from hybrid.experiment.compare import compare
 
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
-    configs = {path.stem: configured(path, settings, backbone) for path in config}
+    configs = {path.stem: _configured(path, settings, backbone) for path in config}
     found = compare(frame, configs, verbose=watched())
     if report:
         from hybrid.report.page import write_comparison
@@ -412,7 +416,7 @@ def listed(images: list[str]) -> list[str]:
     return [file for one in images for file in (list_images(one) if os.path.isdir(one) else [one])]
 
 
-def configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:
+def _configured(path: Path | None, settings: list[str] | None, backbone: str | None) -> Config:
     """Read an experiment file with what the command line overrides."""
     from hybrid.config import read_config
 

@@ -30,7 +30,7 @@ EXPECTED = {
 }
 
 
-def is_kind(name: str) -> str:
+def _is_kind(name: str) -> str:
     if name not in ("auto", *KINDS):
         raise ValueError(f"expected {', '.join(map(repr, ('auto', *KINDS)))}")
     return name
@@ -56,7 +56,7 @@ class Features(Section):
 class Model(Section):
     """Which classifiers compete; "balanced" gives every class the same weight."""
 
-    kind: Annotated[str, AfterValidator(is_kind)] = "auto"
+    kind: Annotated[str, AfterValidator(_is_kind)] = "auto"
     class_weight: Literal["none", "balanced"] = "none"
 
 
@@ -67,13 +67,16 @@ class Search(Section):
     folds: int = Field(3, ge=2)
     score: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
     max_fits: int = Field(60, ge=1)
+    # Whether those that can hardly win any more are dropped after a fold; accuracy alone tells.
+    race: bool = True
 
 
-class CV(Section):
+class _CV(Section):
     """How the scores are had."""
 
     folds: int = Field(5, ge=2)
-    repeats: int = Field(2, ge=1)
+    # "auto": two, and one for more than 1,000 images, whose folds differ little.
+    repeats: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     keep_duplicates_together: bool = True
     threshold: float = Field(0.9, gt=0, le=1)
     baselines: bool = True
@@ -100,7 +103,7 @@ class Config(Section):
     rbf: RBF = RBF()
     finetune: Finetune = Finetune()
     search: Search = Search()
-    cv: CV = CV()
+    cv: _CV = _CV()
     curve: Curve = Curve()
 
 

@@ -18,12 +18,12 @@ def as_values(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def as_settings(value: Any) -> Any:
+def _as_settings(value: Any) -> Any:
     """Names to search as a tuple of tuples; names in a list of their own are concatenated."""
     return tuple(tuple(one) if isinstance(one, list | tuple) else (one,) for one in as_values(value))
 
 
-def as_numbers(value: Any) -> Any:
+def _as_numbers(value: Any) -> Any:
     """Numbers to search; {low = 1e-6, high = 1e5, n = 45} stands for so many at equal ratios."""
     if isinstance(value, dict):
         if set(value) != {"low", "high", "n"} or not all(isinstance(v, int | float) for v in value.values()):
@@ -41,7 +41,7 @@ def different(values: tuple) -> tuple:
     return values
 
 
-def is_gamma(value: Any) -> Any:
+def _is_gamma(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
     if not number and value not in ("scale", "auto"):
         raise ValueError("expected 'scale', 'auto' or a number above 0")
@@ -54,7 +54,7 @@ def several(kind: Any, read: Any = as_values) -> Any:
 
 
 Number = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Numbers = several(Number, as_numbers)
-Gammas = several(Annotated[Any, AfterValidator(is_gamma)])
-Settings = several(tuple[str, ...], as_settings)
+Numbers = several(Number, _as_numbers)
+Gammas = several(Annotated[Any, AfterValidator(_is_gamma)])
+Settings = several(tuple[str, ...], _as_settings)
 Absent = BeforeValidator(lambda name: None if name == "none" else name)

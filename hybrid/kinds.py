@@ -23,6 +23,8 @@ from sklearn.svm import SVC, LinearSVC
 from hybrid.fields import Absent, Gammas, Number, Numbers, Section, as_values, several
 from hybrid.finetune.classifier import FineTunedClassifier
 from hybrid.normalise import FeatureNormalizer
+from hybrid.statistics.kernels import RBFKernel
+from hybrid.statistics.linear import Loss, softmax, squared_hinge
 
 SCALERS = {
     "normalizer": FeatureNormalizer,
@@ -81,13 +83,6 @@ def calibrated(classifier: BaseEstimator, y: np.ndarray) -> BaseEstimator:
     return CalibratedClassifierCV(classifier, method=CALIBRATION, cv=cv, ensemble=False)
 
 
-def numbered_gamma(params: dict, X: np.ndarray) -> dict:
-    """Return an SVC's parameters with the number that its gamma stands for on these features."""
-    spread = X.shape[1] * X.var()
-    numbers = {"scale": 1 / spread if spread else 1.0, "auto": 1 / X.shape[1]}
-    return params | {"gamma": numbers.get(params["gamma"], params["gamma"])}
-
-
 @dataclass(frozen=True)
 class Kind:
     """How models of a kind are built, and what they may be given."""
@@ -97,9 +92,8 @@ class Kind:
     searched: tuple[str, ...] = ()  # keys of the section that hold several values
     needs_calibration: bool = False  # it has no probabilities of its own
     takes_images: bool = False  # instead of scaled features
-    # Only what sees rows by their distances or products alone may be given them on other axes: parameters and
-    # features in, the parameters that mean the same there out.
-    turned: Callable[[dict, np.ndarray], dict] | None = None
+    loss: Loss | None = None  # of a linear model, and of `linear_path` instead of it where C is chosen
+    has_kernel: bool = False  # an SVC with an RBF kernel, which can be computed once for all fits
 
     def default(self) -> dict[str, Any]:
         """Return the parameters of a model that is not searched: the first value of each."""
@@ -110,27 +104,34 @@ class Kind:
         scaler = [] if self.takes_images else [("scaler", SCALERS[params["scaler"]]())]
         return [*scaler, ("classifier", self.build(params))]
 
-    def build(self, params: dict[str, Any]) -> BaseEstimator:
+    def quick_steps(self, params: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Return steps that answer the same sooner; they hold the training rows, and are not saved."""
+        steps = self.steps(params)
+        if self.has_kernel:
+            steps[-1:] = [
+                ("kernel", RBFKernel(params["gamma"])),
+                ("classifier", self.build(params, kernel="precomputed")),
+            ]
+        return steps
+
+    def build(self, params: dict[str, Any], **others: Any) -> BaseEstimator:
         """Return the classifier, unfitted."""
-        return self.classifier(**{name: value for name, value in params.items() if name != "scaler"})
-
-
-def as_they_are(params: dict, X: np.ndarray) -> dict:
-    """Return parameters that mean the same on any axes."""
-    return params
+        return self.classifier(
+            **{name: value for name, value in params.items() if name != "scaler"}, **others
+        )
 
 
 KINDS = {
-    "logistic": Kind(Logistic, LogisticRegression, searched=("scaler", "C"), turned=as_they_are),
+    "logistic": Kind(Logistic, LogisticRegression, searched=("scaler", "C"), loss=softmax),
     "svm": Kind(
         SVM,
         # The primal takes several times as long on features.
         partial(LinearSVC, dual=True, max_iter=10_000),
         searched=("scaler", "C"),
         needs_calibration=True,
-        turned=as_they_are,
+        loss=squared_hinge,
     ),
-    "rbf": Kind(RBF, SVC, searched=("scaler", "C", "gamma"), needs_calibration=True, turned=numbered_gamma),
+    "rbf": Kind(RBF, SVC, searched=("scaler", "C", "gamma"), needs_calibration=True, has_kernel=True),
     "finetune": Kind(Finetune, FineTunedClassifier, takes_images=True),
 }
 # What competes under kind = "auto"; where two do equally well, the earlier one is chosen.

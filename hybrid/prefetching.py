@@ -54,14 +54,14 @@ def prefetch(estimator: object, X: object, verbose: int = 0) -> int:
     >>> prefetch(search, sample["image"])
     0
     """
-    if not is_estimator(estimator):
-        swapped = " The estimator comes first: prefetch(estimator, X)." if is_estimator(X) else ""
+    if not _is_estimator(estimator):
+        swapped = " The estimator comes first: prefetch(estimator, X)." if _is_estimator(X) else ""
         kind = type(estimator).__name__
         raise TypeError(f"Got a {kind} as the estimator, but expected one with `get_params`.{swapped}")
-    if not holds_featurizer(estimator):
+    if not _holds_featurizer(estimator):
         caution(f"Nothing to prefetch: there is no ResNetFeaturizer inside {estimator!r:.200}.", UserWarning)
     found, errors = [], []
-    for featurizer, images in sightings(estimator, X):
+    for featurizer, images in _sightings(estimator, X):
         try:
             found.append(wanted(featurizer, images))
         except (TypeError, ValueError) as exc:
@@ -93,9 +93,9 @@ def wanted(featurizer: ResNetFeaturizer, X: object) -> Request:
     return read_request(X, featurizer._params())
 
 
-def sightings(estimator: object, X: object) -> Iterator[tuple[ResNetFeaturizer, object]]:
+def _sightings(estimator: object, X: object) -> Iterator[tuple[ResNetFeaturizer, object]]:
     """Yield every featurizer that fitting `estimator` on `X` would run, and the images that it would see."""
-    if not holds_featurizer(estimator):
+    if not _holds_featurizer(estimator):
         return
     if isinstance(estimator, ResNetFeaturizer):
         yield estimator, X
@@ -103,22 +103,22 @@ def sightings(estimator: object, X: object) -> Iterator[tuple[ResNetFeaturizer, 
         if (featurizer := estimator.featurizer()) is not None:
             yield featurizer, X
     elif isinstance(estimator, Pipeline):
-        yield from sightings(first_step(estimator), X)
-    elif spaces := spaces_of(estimator):
+        yield from _sightings(_first_step(estimator), X)
+    elif spaces := _spaces_of(estimator):
         for candidate in candidates(estimator, spaces):
-            yield from sightings(candidate, X)
+            yield from _sightings(candidate, X)
     else:
         chooses = hasattr(estimator, "transform") and not hasattr(estimator, "predict")
         shown = watch(estimator, X) if chooses and not isinstance(estimator, FeatureUnion) else []
-        for inner, images in shown or [(inner, X) for inner in estimators_in(estimator)]:
-            yield from sightings(inner, images)
+        for inner, images in shown or [(inner, X) for inner in _estimators_in(estimator)]:
+            yield from _sightings(inner, images)
 
 
-def first_step(pipeline: Pipeline) -> object:
+def _first_step(pipeline: Pipeline) -> object:
     """The step that sees X itself; what lies behind another step sees something else."""
     steps = [(name, step) for name, step in pipeline.steps if step is not None and step != "passthrough"]
     for name, step in steps[1:]:
-        if holds_featurizer(step):
+        if _holds_featurizer(step):
             caution(
                 f"Step {name!r} is not prefetched: it sees what step {steps[0][0]!r} makes of the images. {LATER}",
                 UserWarning,
@@ -126,19 +126,19 @@ def first_step(pipeline: Pipeline) -> object:
     return steps[0][1] if steps else None
 
 
-class Watcher(TransformerMixin, BaseEstimator):
+class _Watcher(TransformerMixin, BaseEstimator):
     """A transformer that remembers what it is shown; its clones are itself."""
 
     def __init__(self) -> None:
         self.shown: list[object] = []
 
-    def __sklearn_clone__(self) -> Watcher:
+    def __sklearn_clone__(self) -> _Watcher:
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def fit(self, X: Sized, y: object = None) -> Watcher:
+    def fit(self, X: Sized, y: object = None) -> _Watcher:
         """Remember X."""
         self.shown.append(X)
         return self
@@ -157,11 +157,11 @@ def watch(estimator: BaseEstimator, X: object) -> list[tuple[object, object]]:
 
     Which columns go where is the estimator's to say: names, slices, masks, selectors, kinds of columns.
     """
-    pairs: list[tuple[object, Watcher]] = []
+    pairs: list[tuple[object, _Watcher]] = []
 
     def stand_in(value: object) -> object:
-        if is_estimator(value):
-            pairs.append((value, Watcher()))
+        if _is_estimator(value):
+            pairs.append((value, _Watcher()))
             return pairs[-1][1]
         return type(value)(map(stand_in, value)) if type(value) in (list, tuple) else value
 
@@ -177,10 +177,10 @@ def watch(estimator: BaseEstimator, X: object) -> list[tuple[object, object]]:
     return [(inner, images) for inner, watcher in pairs for images in watcher.shown]
 
 
-def spaces_of(search: BaseEstimator) -> list[Mapping]:
+def _spaces_of(search: BaseEstimator) -> list[Mapping]:
     """The parameter spaces of a search, whatever it calls them; none for any other estimator."""
     params = search.get_params(deep=False)
-    if not is_estimator(params.get("estimator")):
+    if not _is_estimator(params.get("estimator")):
         return []
     names = params["estimator"].get_params(deep=True)
     for value in params.values():
@@ -198,7 +198,7 @@ def candidates(search: BaseEstimator, spaces: list[Mapping]) -> Iterator[BaseEst
     """Yield the search's estimator under each setting that changes what its featurizers are asked for."""
     owners = search.estimator.get_params(deep=True)
     settings = {}
-    for candidate in settings_of(search, spaces):
+    for candidate in _settings_of(search, spaces):
         matters = {key: value for key, value in candidate.items() if touches(owners, search.estimator, key)}
         settings.setdefault(repr(sorted(matters.items(), key=lambda pair: pair[0])), matters)
     for setting in settings.values():
@@ -207,7 +207,7 @@ def candidates(search: BaseEstimator, spaces: list[Mapping]) -> Iterator[BaseEst
         )
 
 
-def settings_of(search: BaseEstimator, spaces: list[Mapping]) -> Iterable[dict]:
+def _settings_of(search: BaseEstimator, spaces: list[Mapping]) -> Iterable[dict]:
     """The parameter settings that a search will try; a warning for values that cannot be known."""
     is_sampled = hasattr(search, "param_distributions") and isinstance(
         getattr(search, "n_iter", None), Integral
@@ -239,26 +239,26 @@ def touches(owners: dict, estimator: BaseEstimator, key: str) -> bool:
     """Whether a parameter belongs to a featurizer, or to something that holds one."""
     owner, _, _ = key.rpartition("__")
     owner = owners.get(owner, estimator) if owner else estimator
-    return holds_featurizer(owner) or holds_featurizer(owners.get(key))
+    return _holds_featurizer(owner) or _holds_featurizer(owners.get(key))
 
 
-def is_estimator(value: object) -> bool:
+def _is_estimator(value: object) -> bool:
     return hasattr(value, "get_params") and not isinstance(value, type)
 
 
-def estimators_in(value: object) -> Iterator[object]:
+def _estimators_in(value: object) -> Iterator[object]:
     """Yield the estimators among another's parameters, also in lists, pairs and dicts of such."""
-    if is_estimator(value):
+    if _is_estimator(value):
         value = value.get_params(deep=False)
     for one in value.values() if isinstance(value, Mapping) else value:
-        if is_estimator(one):
+        if _is_estimator(one):
             yield one
         elif isinstance(one, (list, tuple, Mapping)):
-            yield from estimators_in(one)
+            yield from _estimators_in(one)
 
 
-def holds_featurizer(value: object) -> bool:
+def _holds_featurizer(value: object) -> bool:
     """Whether it is one that runs a network, or has one among its parameters."""
     if isinstance(value, (ResNetFeaturizer, FineTunedClassifier)):
         return True
-    return is_estimator(value) and any(map(holds_featurizer, estimators_in(value)))
+    return _is_estimator(value) and any(map(_holds_featurizer, _estimators_in(value)))

@@ -86,6 +86,17 @@ def scores(found: dict) -> list[dict]:
     return [{"score": name.replace("_", " ")} | numbers for name, numbers in found.items()]
 
 
+def _model(best: dict) -> str:
+    """Return a model in a line: its kind, what it reads, then its parameters."""
+    params = dict(best)
+    text = params.pop("model")
+    if "layers" in params:
+        text += f" on {'+'.join(params.pop('layers'))} ({'+'.join(params.pop('pooling'))})"
+    if "backbone" in params:
+        text += f" of {params.pop('backbone')}"
+    return plain(", ".join([text, *(f"{key}={value}" for key, value in params.items())]))
+
+
 def outcome(found: dict) -> Iterator[str | list[dict]]:
     """Show what training found: scores beside baselines, then a line for everything else worth knowing."""
     yield scores(found["scores"])
@@ -93,7 +104,7 @@ def outcome(found: dict) -> Iterator[str | list[dict]]:
     rows = [{"model": name.replace("_", " ")} | own["accuracy"] for name, own in models.items()]
     if len(rows) > 1:
         yield rows
-    yield "best: " + ", ".join(plain(f"{key}={value}") for key, value in found["best"].items())
+    yield f"best: {_model(found['best'])}"
     copies = found["duplicates"]
     if copies["groups"]:
         yield (

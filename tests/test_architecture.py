@@ -1,6 +1,7 @@
 """The house as it stands: layers, circles, sizes, names and annotations, read off the files by ast."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -87,6 +88,34 @@ def test_no_modules_import_each_other_in_a_circle():
     while free := [module for module, needed in rest.items() if not needed & rest.keys()]:
         rest = {module: needed for module, needed in rest.items() if module not in free}
     assert not {module: sorted(needed & rest.keys()) for module, needed in rest.items()}
+
+
+@cache
+def words():
+    """All names that each file of the project speaks of."""
+    files = [
+        path for folder in ("hybrid", "tests", "benchmarks") for path in (ROOT.parent / folder).rglob("*.py")
+    ]
+    files += (ROOT.parent / "notebooks").glob("*.ipynb")
+    return {path: set(re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8"))) for path in files}
+
+
+def is_named_by_others(node):
+    """Whether a command line, or a document of the server's interface, shows this name."""
+    bases = {ast.unparse(base) for base in getattr(node, "bases", ())}
+    return bool(node.decorator_list and "app" in ast.unparse(node.decorator_list[0])) or "BaseModel" in bases
+
+
+@everywhere
+def test_an_underscore_marks_what_is_used_in_its_own_file_alone(module):
+    public = {"main", *hybrid.__all__}
+    elsewhere = set().union(*(found for path, found in words().items() if path != PATHS[module]))
+    defined = [node for node in tree(module).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    bare = {node.name for node in defined if not node.name.startswith("_") and not is_named_by_others(node)}
+    assert bare - elsewhere - public == set()
+    imported = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)]
+    taken = [one.name for node in imported if (node.module or "").startswith("hybrid") for one in node.names]
+    assert not [name for name in taken if name.startswith("_")]
 
 
 def functions(module):

@@ -1,6 +1,7 @@
 """Several configs on the same folds, with paired tests, and the plan of what work will cost."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hybrid import FeatureStore
 from hybrid.experiment.compare import compare
 from hybrid.experiment.plan import plan
+from hybrid.experiment.train import train
 from tests.test_train import QUICK, coloured, quick
 
 
@@ -102,3 +104,16 @@ def test_a_plan_counts_what_is_still_to_be_done(tmp_path):
 
 def test_a_plan_without_a_store_counts_every_image():
     assert plan(coloured(4), QUICK, store=None).passes == 12
+
+
+def test_a_plan_tells_the_time_of_the_search_within_a_factor_of_two(tmp_path):
+    table = coloured(60, seed=8, noise=150)
+    config = {"features": {"backbone": "tiny"}}
+    train(table, config, store=tmp_path)
+    ratios = []
+    for _ in range(3):
+        told = plan(table, config, store=tmp_path).search
+        start = time.perf_counter()
+        train(table, config, store=tmp_path)
+        ratios.append(told / (time.perf_counter() - start))
+    assert 0.5 < sorted(ratios)[1] < 2

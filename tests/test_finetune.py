@@ -707,7 +707,7 @@ def test_bad_images_are_left_out_of_fit_and_nan_in_predict_proba(sample, holed):
     assert np.allclose(probabilities[good], expected.predict_proba(sample[0][good]), rtol=1e-9)
     assert np.isnan(probabilities[[3, 70]]).all()
     assert len(classifier.predict(sample[0])) == 80
-    message = r"Got 2 images that cannot be read \(items \[3, 70\]\).* call predict_proba"
+    message = r"Got NaN for 2 images \(items \[3, 70\]\).* call predict_proba"
     with pytest.warns(RuntimeWarning), pytest.raises(ImageError, match=message):
         classifier.predict(X)
 

@@ -20,6 +20,11 @@ def test_the_sample_has_24_images_of_each_of_ten_classes(sample):
     assert {(image.shape, image.dtype) for image in sample["image"]} == {((128, 128, 3), np.dtype(np.uint8))}
 
 
+def test_classes_have_names_for_people():
+    names = "bricks checks cross dots mesh rings star stripes triangle waves"
+    assert sorted(CLASSES) == names.split()
+
+
 def test_a_seed_draws_the_same_bytes_on_every_platform():
     drawn = b"".join(image.tobytes() for image in load_sample(n_per_class=2, seed=7, size=32)["image"])
     assert hashlib.sha256(drawn).hexdigest()[:16] == "6551fcdd02c5bd19"

@@ -87,7 +87,7 @@ PRINTED = {
     "tables": lambda name: [[{name: name, "n": 1}]],
     "wide": lambda name: show.wide([{name: name, "n": 1}]),
     "values": lambda name: show.values({"path": name}),
-    "best": lambda name: show.outcome(OUTCOME | {"best": {"layers": name}}),
+    "best": lambda name: show.outcome(OUTCOME | {"best": {"model": "svm", "C": name}}),
     "prediction": lambda name: show.outcome(OUTCOME | {"prediction": {"image": name, "label": name}}),
     "classes": lambda name: show.evaluation({"scores": SCORES, "classes": [{"label": name}], "warnings": []}),
     "labels": lambda name: show.labels({name: [("tench", 0.5)]}),
@@ -119,7 +119,7 @@ def test_training_shows_scores_beside_baselines_and_what_else_is_worth_knowing()
     assert [row["score"] for row in scores] == ["accuracy", "macro f1"]
     assert [row["model"] for row in models] == ["this model", "majority"]
     assert lines == [
-        "best: model=svm, C=10.0",
+        "best: svm, C=10.0",
         "near duplicates: 5 images in 2 groups; accuracy 0.500 with each group in one fold, 0.500 with the leak",
         "More would help.",
         "warning: Few images.",

@@ -13,6 +13,7 @@ from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
 from hybrid.experiment.compare import compare
 from hybrid.experiment.evaluation import evaluate
+from hybrid.experiment.prepare import n_repeats
 from hybrid.experiment.train import train
 from hybrid.images.pixels import ImageError
 
@@ -70,7 +71,7 @@ def test_the_default_gives_a_model_with_probabilities_and_every_score(table, out
 
 def test_the_default_searches_both_classifiers_two_layers_and_c_within_the_stated_fits(outcome):
     config = outcome.config
-    searches = config.cv.folds * config.cv.repeats + 1
+    searches = config.cv.folds * n_repeats(config, 36) + 1
     assert outcome.fits <= searches * (config.search.max_fits + 1)
     assert outcome.best["model"] in ("rbf", "logistic")
     assert outcome.best["layers"] in (["last"], ["stage2"], ["stage2", "last"])

@@ -52,7 +52,7 @@ class Archive:
         """Return a file's bytes: as many as its size promised."""
         with plainly(self.path):
             if self.path.is_dir():
-                data = read_regular(self.path / name, self.sizes[name])
+                data = _read_regular(self.path / name, self.sizes[name])
             else:
                 with zipfile.ZipFile(self.path) as file:
                     data = file.read(name)
@@ -68,7 +68,7 @@ def open_archive(path: str | os.PathLike) -> Archive:
         mode = os.stat(path).st_mode
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise refusal(path, "it is a device or a pipe", "a bundle folder or a .hybrid file")
-        sizes = list_folder(path) if stat.S_ISDIR(mode) else list_zip(path)
+        sizes = _list_folder(path) if stat.S_ISDIR(mode) else _list_zip(path)
     for found, most, what in ((len(sizes), MAX_FILES, "files"), (sum(sizes.values()), MAX_BYTES, "bytes")):
         if found > most:
             raise refusal(path, f"it holds {found} {what}", f"at most {most}")
@@ -88,19 +88,19 @@ def plainly(path: Path):
         raise refusal(path, f"it is damaged ({exc})", "a bundle folder or a .hybrid file") from exc
 
 
-def list_folder(path: Path) -> dict[str, int]:
+def _list_folder(path: Path) -> dict[str, int]:
     with os.scandir(path) as entries:
-        return {check_name(path, entry.name): regular_size(path, entry) for entry in entries}
+        return {_check_name(path, entry.name): _regular_size(path, entry) for entry in entries}
 
 
-def regular_size(path: Path, entry: os.DirEntry) -> int:
+def _regular_size(path: Path, entry: os.DirEntry) -> int:
     if not entry.is_file(follow_symlinks=False):
         kind = "a link" if entry.is_symlink() else "no regular file"
         raise refusal(path, f"{entry.name!r} is {kind}", "regular files only")
     return entry.stat(follow_symlinks=False).st_size
 
 
-def read_regular(path: Path, size: int) -> bytes:
+def _read_regular(path: Path, size: int) -> bytes:
     """Read a file; a link or a pipe that took its place meanwhile is neither followed nor waited for."""
     flags = sum(getattr(os, name, 0) for name in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with open(os.open(path, flags), "rb", buffering=0) as file:
@@ -113,13 +113,13 @@ def read_regular(path: Path, size: int) -> bytes:
     return b"".join(parts)
 
 
-def list_zip(path: Path) -> dict[str, int]:
+def _list_zip(path: Path) -> dict[str, int]:
     """List a zip whose members are stored as they are, so that none can be larger than the file."""
     sizes, room = {}, os.path.getsize(path)
-    refuse_pickle(path)
+    _refuse_pickle(path)
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
-            name = check_name(path, info.orig_filename)
+            name = _check_name(path, info.orig_filename)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
                 raise refusal(path, f"{name!r} is a link or a device", "regular files only")
             if name in sizes:
@@ -134,7 +134,7 @@ def list_zip(path: Path) -> dict[str, int]:
     return sizes
 
 
-def refuse_pickle(path: Path):
+def _refuse_pickle(path: Path):
     """Tell a pickle, compressed or not, from a damaged zip."""
     with open(path, "rb") as file:
         start = file.read(2)
@@ -145,7 +145,7 @@ def refuse_pickle(path: Path):
         )
 
 
-def check_name(path: Path, name: str) -> str:
+def _check_name(path: Path, name: str) -> str:
     if not NAME.fullmatch(name):
         raise refusal(path, f"it holds {name!r:.80}", "names such as 'model.skops'", UNTRUSTED)
     return name

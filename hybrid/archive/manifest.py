@@ -44,9 +44,9 @@ def read_manifest(path: str | os.PathLike, key: Key = None) -> tuple[Archive, di
         raise refusal(path, f"a {MANIFEST} of {size or 'no'} bytes", f"one of up to {MAX_MANIFEST}")
     text = archive.read(MANIFEST)
     if key is not None:
-        check_signature(archive, text, key)
+        _check_signature(archive, text, key)
     manifest = parse(path, text)
-    check_parts(archive, manifest)
+    _check_parts(archive, manifest)
     return archive, manifest
 
 
@@ -94,7 +94,7 @@ def writer(manifest: dict) -> str:
     return f"{PACKAGE} {version or 'of an unknown version'!s:.40} at {manifest.get('created')!s:.40}"
 
 
-def check_parts(archive: Archive, manifest: dict):
+def _check_parts(archive: Archive, manifest: dict):
     """Refuse files that are too many, too few or of another size."""
     kinds = {"networks": dict, "parts": dict, "versions": dict, "recipes": list}
     for key, kind in kinds.items():
@@ -111,7 +111,7 @@ def check_parts(archive: Archive, manifest: dict):
             raise refusal(archive.path, f"{name!r} has {archive.sizes[name]} bytes", f"{size!r:.40}")
 
 
-def check_signature(archive: Archive, text: bytes, key: Key):
+def _check_signature(archive: Archive, text: bytes, key: Key):
     """Refuse a manifest that was not signed with this key."""
     if SIGNATURE not in archive.sizes:
         raise refusal(archive.path, "no signature", "one", "Save it with key=..., or load it without a key.")
@@ -121,10 +121,10 @@ def check_signature(archive: Archive, text: bytes, key: Key):
 
 
 def sign(text: bytes, key: Key) -> str:
-    return hmac.digest(read_key(key), FORMAT.encode() + b"\0" + text, "sha256").hex()
+    return hmac.digest(_read_key(key), FORMAT.encode() + b"\0" + text, "sha256").hex()
 
 
-def read_key(key: Key) -> bytes:
+def _read_key(key: Key) -> bytes:
     """Return the key's bytes, from a file where a path is given."""
     if isinstance(key, (str, os.PathLike)):
         key = Path(key).expanduser().read_bytes()

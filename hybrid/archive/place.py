@@ -21,7 +21,7 @@ def whole(path: str | os.PathLike, encoding: str | None = None) -> Iterator[IO]:
     """
     text = {} if encoding is None else {"encoding": encoding, "newline": ""}
     binary = "" if text else "b"
-    if is_stream(path):
+    if _is_stream(path):
         with open(path, f"w{binary}", **text) as file:
             yield file
         return
@@ -37,7 +37,7 @@ def whole(path: str | os.PathLike, encoding: str | None = None) -> Iterator[IO]:
         temporary.unlink(missing_ok=True)
 
 
-def is_stream(path: str | os.PathLike) -> bool:
+def _is_stream(path: str | os.PathLike) -> bool:
     """Tell a device or a pipe, which no file may replace."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
@@ -46,7 +46,7 @@ def obstacle(path: str | os.PathLike) -> str | None:
     """Say why no file can be written there, or None; found out by writing one beside it."""
     if os.path.isdir(path):
         return "it is a folder"
-    if is_stream(path):
+    if _is_stream(path):
         return None
     temporary = beside(Path(os.path.realpath(path)))
     try:

@@ -39,7 +39,7 @@ def check_state(kind: type, table: Mapping[str, str], state: Mapping):
     params = kind._get_param_names() if hasattr(kind, "_get_param_names") else ()
     specs = {name.rstrip("?"): spec for name, spec in (COMMON | table).items()}
     for name in params:
-        if name not in state or not is_param(state[name]):
+        if name not in state or not _is_param(state[name]):
             raise ValueError(f"{kind.__name__} with {name}={state.get(name)!r:.80}")
     fitted = state.keys() - set(params)
     strange = fitted - specs.keys()
@@ -68,10 +68,10 @@ def fits(value: object, spec: str, known: dict) -> bool:
     return False
 
 
-def is_size(value: int, size: str, known: dict) -> bool:
+def _is_size(value: int, size: str, known: dict) -> bool:
     """Say whether a number is the one that a size stands for; a new name stands for it from now on."""
     name, _, choice = size.partition(":")
-    if choice and not any(is_size(value, one, known) for one in choice.split(",")):
+    if choice and not any(_is_size(value, one, known) for one in choice.split(",")):
         return False
     if name.isdigit():
         return value == int(name)
@@ -84,14 +84,14 @@ def is_count(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a whole number, and of the size that is asked for."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or not 0 <= value < 2**62:
         return False
-    return all(is_size(int(value), size, known) for size in arguments)
+    return all(_is_size(int(value), size, known) for size in arguments)
 
 
 def is_number(value: object, arguments: Sequence[str], known: dict) -> bool:
     return isinstance(value, Real) and bool(np.isfinite(value))
 
 
-def is_array(kinds: str, name: str | None = None) -> Callable:
+def _is_array(kinds: str, name: str | None = None) -> Callable:
     """Return the check of an array of these kinds of numbers, all finite."""
 
     def check(value: object, arguments: Sequence[str], known: dict) -> bool:
@@ -101,22 +101,22 @@ def is_array(kinds: str, name: str | None = None) -> Callable:
             return False
         sizes = [one for one in arguments if one[0] not in "<="]
         if value.ndim != len(sizes) or not all(
-            is_size(n, one, known) for n, one in zip(value.shape, sizes, strict=True)
+            _is_size(n, one, known) for n, one in zip(value.shape, sizes, strict=True)
         ):
             return False
         if not np.isfinite(value).all() or (value.dtype.kind == "i" and value.size and value.min() < 0):
             return False
-        return all(is_bounded(value, one, known) for one in arguments if one[0] in "<=")
+        return all(_is_bounded(value, one, known) for one in arguments if one[0] in "<=")
 
     return check
 
 
-def is_bounded(value: np.ndarray, bound: str, known: dict) -> bool:
+def _is_bounded(value: np.ndarray, bound: str, known: dict) -> bool:
     limit = known[bound[1:]]
     return value.sum() == limit if bound[0] == "=" else not value.size or value.max() < limit
 
 
-def is_labels(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_labels(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is an array of different labels in order, as np.unique gives."""
     if not isinstance(value, np.ndarray) or value.ndim != 1 or not len(value):
         return False
@@ -124,50 +124,50 @@ def is_labels(value: object, arguments: Sequence[str], known: dict) -> bool:
         ordered = bool((value[:-1] < value[1:]).all())
     except TypeError:
         return False
-    return ordered and is_size(len(value), arguments[0], known)
+    return ordered and _is_size(len(value), arguments[0], known)
 
 
-def is_classes(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_classes(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is labels, of two classes at least."""
-    return is_labels(value, arguments, known) and len(value) > 1
+    return _is_labels(value, arguments, known) and len(value) > 1
 
 
-def is_names(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_names(value: object, arguments: Sequence[str], known: dict) -> bool:
     plain = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "UO"
-    return plain and all(isinstance(one, str) for one in value) and is_size(len(value), arguments[0], known)
+    return plain and all(isinstance(one, str) for one in value) and _is_size(len(value), arguments[0], known)
 
 
-def is_powers(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_powers(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is the parameters of a distance: the power of Minkowski's, if any, and no weights."""
     if not isinstance(value, dict) or not set(value) <= {"p", "w"}:
         return False
     return value.get("w") is None and is_number(value.get("p", 2), (), known)
 
 
-def is_jobs(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_jobs(value: object, arguments: Sequence[str], known: dict) -> bool:
     return value is None or (type(value) is int and abs(value) <= MOST_JOBS)
 
 
-def is_any(value: object, arguments: Sequence[str] = (), known: dict | None = None) -> bool:
+def _is_any(value: object, arguments: Sequence[str] = (), known: dict | None = None) -> bool:
     """Say whether a value is plain, or made of plain ones and arrays."""
     if isinstance(value, np.ndarray) or is_plain(value) or isinstance(value, slice):
         return True
     if isinstance(value, Mapping):
-        return all(is_plain(key) for key in value) and all(is_any(one) for one in value.values())
-    return isinstance(value, (list, tuple)) and all(map(is_any, value))
+        return all(is_plain(key) for key in value) and all(_is_any(one) for one in value.values())
+    return isinstance(value, (list, tuple)) and all(map(_is_any, value))
 
 
 def is_plain(value: object) -> bool:
     return isinstance(value, PLAIN) and (not isinstance(value, str) or len(value) <= MOST_TEXT)
 
 
-def is_param(value: object) -> bool:
+def _is_param(value: object) -> bool:
     """Say whether a value is what a constructor takes: plain, an estimator, or lists of them."""
     if isinstance(value, (list, tuple)):
-        return all(map(is_param, value))
+        return all(map(_is_param, value))
     if isinstance(value, Mapping):
-        return all(is_plain(key) and is_param(one) for key, one in value.items())
-    return is_any(value) or is_model(value)
+        return all(is_plain(key) and _is_param(one) for key, one in value.items())
+    return _is_any(value) or is_model(value)
 
 
 def is_model(value: object, arguments: Sequence[str] = (), known: dict | None = None) -> bool:
@@ -178,38 +178,38 @@ def is_model(value: object, arguments: Sequence[str] = (), known: dict | None = 
     )
 
 
-def is_models(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_models(value: object, arguments: Sequence[str], known: dict) -> bool:
     values = list(value.values()) if isinstance(value, Mapping) else value
     dropped = ("drop", "passthrough")
     return isinstance(values, list) and all(one in dropped or is_model(one, arguments) for one in values)
 
 
-def is_columns(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_columns(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is what a ColumnTransformer keeps: tuples of a name, an estimator and columns."""
     return isinstance(value, list) and all(
-        isinstance(one, tuple) and len(one) == 3 and is_plain(one[0]) and is_param(one) for one in value
+        isinstance(one, tuple) and len(one) == 3 and is_plain(one[0]) and _is_param(one) for one in value
     )
 
 
-def is_tree(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_tree(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a tree, built by `trees.build_tree`, of these many features and classes."""
     if type(value).__name__ != "Tree":
         return False
     sizes = value.n_features, int(value.n_classes[0])
-    return all(is_size(found, one, known) for found, one in zip(sizes, arguments, strict=True))
+    return all(_is_size(found, one, known) for found, one in zip(sizes, arguments, strict=True))
 
 
-def is_forest(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_forest(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is fitted trees of one size, which a forest hands its images without a look."""
     return (
         isinstance(value, list)
         and len(value) > 0
         and all(is_model(one, ("DecisionTreeClassifier", "ExtraTreeClassifier")) for one in value)
-        and all(hasattr(one, "tree_") and is_tree(one.tree_, arguments, known) for one in value)
+        and all(hasattr(one, "tree_") and _is_tree(one.tree_, arguments, known) for one in value)
     )
 
 
-def is_arrays(value: object, arguments: Sequence[str], known: dict) -> bool:
+def _is_arrays(value: object, arguments: Sequence[str], known: dict) -> bool:
     """Say whether a value is a list, or a dict by name, of arrays of finite floats."""
     values = list(value.values()) if isinstance(value, Mapping) else value
     return isinstance(values, list) and all(
@@ -219,28 +219,28 @@ def is_arrays(value: object, arguments: Sequence[str], known: dict) -> bool:
 
 
 KINDS: dict[str, Callable] = {
-    "any": is_any,
-    "arrays": is_arrays,
-    "classes": is_classes,
-    "columns": is_columns,
+    "any": _is_any,
+    "arrays": _is_arrays,
+    "classes": _is_classes,
+    "columns": _is_columns,
     "count": is_count,
-    "f8": is_array("f", "float64"),
+    "f8": _is_array("f", "float64"),
     "false": lambda value, arguments, known: value is False,
     "flag": lambda value, arguments, known: isinstance(value, (bool, np.bool_)),
-    "float": is_array("f"),
-    "forest": is_forest,
-    "i4": is_array("i", "int32"),
-    "int": is_array("iu"),
-    "jobs": is_jobs,
-    "labels": is_labels,
+    "float": _is_array("f"),
+    "forest": _is_forest,
+    "i4": _is_array("i", "int32"),
+    "int": _is_array("iu"),
+    "jobs": _is_jobs,
+    "labels": _is_labels,
     "model": is_model,
-    "models": is_models,
-    "names": is_names,
+    "models": _is_models,
+    "names": _is_names,
     "none": lambda value, arguments, known: value is None,
     "number": is_number,
     "one": lambda value, arguments, known: isinstance(value, str) and value in arguments,
-    "param": lambda value, arguments, known: is_param(value),
-    "powers": is_powers,
+    "param": lambda value, arguments, known: _is_param(value),
+    "powers": _is_powers,
     "text": lambda value, arguments, known: isinstance(value, str),
-    "tree": is_tree,
+    "tree": _is_tree,
 }

@@ -14,17 +14,17 @@ PLAIN = (str, int, float, type(None))
 
 def check_extras(extras: Mapping, width: int):
     """Raise ValueError for extras that no command could use, with features of this width."""
-    if CONFORMITY in extras and not is_column(extras[CONFORMITY]):
+    if CONFORMITY in extras and not _is_column(extras[CONFORMITY]):
         raise ValueError(f"extras whose {CONFORMITY!r} is no array of numbers")
-    if MEAN in extras and not (is_column(extras[MEAN]) and len(extras[MEAN]) == width):
+    if MEAN in extras and not (_is_column(extras[MEAN]) and len(extras[MEAN]) == width):
         raise ValueError(f"extras whose {MEAN!r} is no array of {width} numbers")
     if MEMORY not in extras:
         return
     memory = extras[MEMORY]
-    if not isinstance(memory, Mapping) or not is_rows(memory.get("features"), width):
+    if not isinstance(memory, Mapping) or not _is_rows(memory.get("features"), width):
         raise ValueError(f"extras whose {MEMORY!r} has no 'features' of {width} columns")
     count = len(memory["features"])
-    if not is_column(memory.get("distances")) or len(memory["distances"]) != count:
+    if not _is_column(memory.get("distances")) or len(memory["distances"]) != count:
         raise ValueError(f"extras whose {MEMORY!r} has no 'distances' of {count} images")
     for name in (IMAGES, LABELS):
         found = extras.get(name)
@@ -36,11 +36,11 @@ def check_extras(extras: Mapping, width: int):
             raise ValueError(f"extras whose {name!r} is no list of {count}")
 
 
-def is_column(value: object) -> bool:
+def _is_column(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f" and len(value) > 0
 
 
-def is_rows(value: object, width: int) -> bool:
+def _is_rows(value: object, width: int) -> bool:
     return (
         isinstance(value, np.ndarray)
         and value.dtype.kind == "f"

@@ -71,8 +71,8 @@ def read(path: str | os.PathLike, key: Key = None, *, trusted: bool = False) -> 
     model = content["model"]
     featurizers, templates = portable.featurizers(model)
     try:
-        check_featurizers(path, featurizers, templates, manifest, trusted)
-        attach(path, featurizers, manifest)
+        _check_featurizers(path, featurizers, templates, manifest, trusted)
+        _attach(path, featurizers, manifest)
         change = probes.moved(model, featurizers, content["probes"], manifest)
     except BundleError:
         raise
@@ -110,7 +110,7 @@ def check_content(content: dict, count: int):
     check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
 
 
-def check_featurizers(
+def _check_featurizers(
     path: Path,
     featurizers: list[ResNetFeaturizer],
     templates: list[ResNetFeaturizer],
@@ -132,10 +132,10 @@ def check_featurizers(
             way_out = "Have it saved with include_network=True."
             raise refusal(path, f"the weights {one.weights!r:.80}", "none of the reader's files", way_out)
         if not trusted:
-            check_work(path, one, None if has_network else find(one.backbone))
+            _check_work(path, one, None if has_network else find(one.backbone))
 
 
-def check_work(path: Path, reader: ResNetFeaturizer, record: Backbone | None):
+def _check_work(path: Path, reader: ResNetFeaturizer, record: Backbone | None):
     """Refuse pixels and batches out of all proportion to the network's own, or to the usual if it lies inside."""
     size = read_size(reader.image_size) or (record.size if record else (1, 1))
     pixels = size[0] * size[1] * getattr(reader, "views", 1)
@@ -145,7 +145,7 @@ def check_work(path: Path, reader: ResNetFeaturizer, record: Backbone | None):
         raise refusal(path, found, f"up to {most} pixels and {MOST_BATCH} images", TRUST)
 
 
-def attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):
+def _attach(path: Path, featurizers: list[ResNetFeaturizer], manifest: dict):
     """Point each featurizer to its network: the one inside, or the same weights on this machine."""
     for one, recipe in zip(featurizers, manifest["recipes"], strict=True):
         inside = recipe.get("network")

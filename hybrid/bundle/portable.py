@@ -65,26 +65,26 @@ def inside(value: object) -> list:
 
 def featurizers(model: BaseEstimator) -> tuple[list[ResNetFeaturizer], list[ResNetFeaturizer]]:
     """Return the fitted featurizers inside a model, and those that are templates only."""
-    found = [one for one in walk(model) if reads_images(one)]
+    found = [one for one in walk(model) if _reads_images(one)]
     fitted = [one for one in found if hasattr(one, "fingerprint_")]
     return fitted, [one for one in found if one not in fitted]
 
 
-def reads_images(value: object) -> bool:
+def _reads_images(value: object) -> bool:
     """Say whether an object is one of ours; the classifier is not imported only to ask."""
     return isinstance(value, ResNetFeaturizer) or type(value).__module__ == "hybrid.finetune.classifier"
 
 
 def portable(model: BaseEstimator) -> BaseEstimator:
     """Return a copy of a model with nothing in it that belongs to this machine."""
-    twins = {id(value): twin for value in walk(model) if (twin := twin_of(value)) is not None}
+    twins = {id(value): twin for value in walk(model) if (twin := _twin_of(value)) is not None}
     return copy.deepcopy(model, twins)
 
 
-def twin_of(value: object) -> object:
+def _twin_of(value: object) -> object:
     """Return what stands for an object elsewhere, or None where it can go as it is."""
-    if reads_images(value):
-        return unbound(value)
+    if _reads_images(value):
+        return _unbound(value)
     if hasattr(value, "best_estimator_"):
         return portable(value.best_estimator_)
     if getattr(value, "_fit_method", None) in SEARCH_TREES and type(value).__name__ == "KNeighborsClassifier":
@@ -95,7 +95,7 @@ def twin_of(value: object) -> object:
         del twin._loss_function_
         return twin
     if type(value).__module__.startswith("sklearnex.svm") and type(value).__name__ == "SVC":
-        return plain_svc(value)
+        return _plain_svc(value)
     return None
 
 
@@ -106,7 +106,7 @@ def changed(value: BaseEstimator, **attributes: object) -> BaseEstimator:
     return twin
 
 
-def unbound(reader: BaseEstimator) -> BaseEstimator:
+def _unbound(reader: BaseEstimator) -> BaseEstimator:
     """Copy what reads images without this machine's store, and without objects of Keras."""
     twin = copy.copy(reader)
     twin.store = None if reader.store is None else "auto"
@@ -117,11 +117,11 @@ def unbound(reader: BaseEstimator) -> BaseEstimator:
         if not isinstance(reader.optimizer, str):
             twin.optimizer = type(reader.optimizer).__name__.lower()
     if hasattr(reader, "featurizer_"):
-        twin.featurizer_ = unbound(reader.featurizer_)
+        twin.featurizer_ = _unbound(reader.featurizer_)
     return twin
 
 
-def plain_svc(svc: BaseEstimator) -> BaseEstimator:
+def _plain_svc(svc: BaseEstimator) -> BaseEstimator:
     """Return scikit-learn's SVC with the fitted state of scikit-learn-intelex's, in libsvm's own types."""
     from sklearn.svm import SVC
 
@@ -151,7 +151,7 @@ def dumps(content: object) -> bytes:
     unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED))
     if unknown:
         raise ValueError(f"Got a model with {', '.join(unknown)}, which no bundle holds. {OTHERWISE}")
-    check_members(data)
+    _check_members(data)
     return data
 
 
@@ -161,7 +161,7 @@ def loads(data: bytes, trusted: bool = False) -> object:
     Without trust, all is checked before compiled code sees it: see reading.py. With it, code is kept out, but numbers
     that lead scikit-learn out of its arrays are not.
     """
-    check_members(data)
+    _check_members(data)
     if not trusted:
         return read_model(data)
     import skops.io
@@ -169,7 +169,7 @@ def loads(data: bytes, trusted: bool = False) -> object:
     return skops.io.loads(data, trusted=TRUSTED)
 
 
-def check_members(data: bytes):
+def _check_members(data: bytes):
     """Refuse what would grow when it is read: compressed members, and arrays larger than their bytes."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():

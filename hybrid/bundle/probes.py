@@ -32,7 +32,7 @@ METHODS = ("predict_proba", "decision_function", "predict", "transform")
 PACKAGES = (PACKAGE, "numpy", "scikit-learn", "skops", "pillow", "openvino", "tensorflow", "keras")
 
 
-class Replay(ResNetFeaturizer):
+class _Replay(ResNetFeaturizer):
     """A featurizer whose features are known."""
 
     def transform(self, X: list) -> np.ndarray:
@@ -51,12 +51,12 @@ def images() -> list[np.ndarray]:
 
 def record(model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer]) -> dict:
     """Return what a model makes of the probes; no outputs where it wants what no probe is."""
-    features = [features_of(one) for one in featurizers]
+    features = [_features_of(one) for one in featurizers]
     try:
         outputs = outputs_of(model, featurizers, features)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         outputs = {}
-    return {"features": features, "pixels": [pixels_of(one) for one in featurizers], "outputs": outputs}
+    return {"features": features, "pixels": [_pixels_of(one) for one in featurizers], "outputs": outputs}
 
 
 def check(probes: object, count: int):
@@ -75,16 +75,16 @@ def check(probes: object, count: int):
         raise ValueError(f"its probes are not those of {count} featurizers")
 
 
-def is_batch(value: object) -> bool:
+def _is_batch(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == len(images())
 
 
-def features_of(featurizer: ResNetFeaturizer) -> np.ndarray:
+def _features_of(featurizer: ResNetFeaturizer) -> np.ndarray:
     """Compute the features anew, past the store."""
     return embed(images(), recipe_of(featurizer), None, batch_size=featurizer.batch_size)
 
 
-def pixels_of(featurizer: ResNetFeaturizer) -> str:
+def _pixels_of(featurizer: ResNetFeaturizer) -> str:
     """Digest the pixels that the network sees."""
     frame: Frame = recipe_of(featurizer).frame
     return hashlib.sha256(b"".join(decode(image, frame).tobytes() for image in images())).hexdigest()
@@ -94,7 +94,7 @@ def outputs_of(
     model: BaseEstimator, featurizers: Sequence[ResNetFeaturizer], features: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Compute all that a model says, from known features."""
-    replays = {id(one): replay(one, values) for one, values in zip(featurizers, features, strict=True)}
+    replays = {id(one): _replay(one, values) for one, values in zip(featurizers, features, strict=True)}
     model = copy.deepcopy(model, replays)
     inputs = table(model)
     inputs = images() if inputs is None else inputs
@@ -111,9 +111,9 @@ def table(model: BaseEstimator) -> object:
     return pd.DataFrame(0.0, index=range(len(images())), columns=columns)
 
 
-def replay(featurizer: ResNetFeaturizer, features: np.ndarray) -> Replay:
+def _replay(featurizer: ResNetFeaturizer, features: np.ndarray) -> _Replay:
     twin = copy.copy(featurizer)
-    twin.__class__, twin._features = Replay, features
+    twin.__class__, twin._features = _Replay, features
     return twin
 
 
@@ -149,11 +149,11 @@ def moved(
     ):
         now = describe(one)
         tolerance = max(TOLERANCE[which["precision"]] for which in (now, recipe))
-        distance = drift(features_of(one), features)
+        distance = drift(_features_of(one), features)
         if not distance <= tolerance:
             changed = [key for key in now if key != "fingerprint" and recipe.get(key) != now[key]]
             reasons = [f"{key} {recipe.get(key)!r} -> {now[key]!r}" for key in changed]
-            reasons += ["the resized pixels"] * (pixels_of(one) != pixels)
+            reasons += ["the resized pixels"] * (_pixels_of(one) != pixels)
             found = f"the features of the probe images moved by {distance:.2g} of their length"
             expected = f"up to {tolerance:g} at {now['precision']}"
             return found, expected, ", ".join(reasons + packages) or "the network itself"

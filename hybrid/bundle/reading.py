@@ -62,7 +62,7 @@ class Reader:
             self.cost += cost
         else:
             self.cost += 1
-            value = reader_of(node)(self, node)
+            value = _reader_of(node)(self, node)
             self.known[key] = value, self.cost - before
         if self.cost > MOST_NODES + MOST_SHARED * self.size // PAGE or self.taken > self.size:
             raise ValueError("its parts hold each other too many times")
@@ -79,77 +79,77 @@ class Reader:
         return found
 
 
-def reader_of(node: dict) -> Callable:
+def _reader_of(node: dict) -> Callable:
     loader, kind = node["__loader__"], (node["__module__"], node["__class__"])
     if loader == "ObjectNode" and ".".join(kind) in ESTIMATORS:
-        return read_object
+        return _read_object
     if (loader, *kind) in READERS:
         return READERS[loader, *kind]
     if loader == "NdArrayNode" and kind[0] == "numpy" and kind[1] in SCALARS:
-        return read_scalar
+        return _read_scalar
     if loader == "TypeNode" and kind[0] == "builtins" and kind[1] in TYPES:
-        return read_type
+        return _read_type
     raise NotChecked(f"it holds {kind[0]:.100}.{kind[1]:.100}, which is not checked")
 
 
-def read_json(reader: Reader, node: dict) -> object:
+def _read_json(reader: Reader, node: dict) -> object:
     value = json.loads(node["content"])
     if isinstance(value, (dict, list)):
         raise ValueError("a list or a dict where plain values stand")
     return value
 
 
-def read_list(reader: Reader, node: dict) -> list:
+def _read_list(reader: Reader, node: dict) -> list:
     return [reader.read(one) for one in node["content"]]
 
 
-def read_tuple(reader: Reader, node: dict) -> tuple:
-    return tuple(read_list(reader, node))
+def _read_tuple(reader: Reader, node: dict) -> tuple:
+    return tuple(_read_list(reader, node))
 
 
-def read_dict(reader: Reader, node: dict) -> dict:
+def _read_dict(reader: Reader, node: dict) -> dict:
     content, types = node["content"], node["key_types"]["content"]
     if len(content) != len(types):
         raise ValueError("a dict whose keys are not its own")
-    kinds = [read_key_type(one) for one in types]
+    kinds = [_read_key_type(one) for one in types]
     return {
         key if kind is str else kind(key): reader.read(one)
         for kind, (key, one) in zip(kinds, content.items(), strict=True)
     }
 
 
-def read_bunch(reader: Reader, node: dict) -> dict:
+def _read_bunch(reader: Reader, node: dict) -> dict:
     from sklearn.utils import Bunch
 
-    return Bunch(**read_dict(reader, node))
+    return Bunch(**_read_dict(reader, node))
 
 
-def read_key_type(node: dict) -> type:
+def _read_key_type(node: dict) -> type:
     """Return the type of a dict's key; NumPy's own are saved by name, their keys as Python's."""
     name = node["__class__"]
     kinds = {"str_": str, "int64": int, "int32": int, "float64": float, "bool": bool}
     if node["__module__"] == "numpy" and name in kinds:
         return getattr(np, name)
-    return read_type(None, node)
+    return _read_type(None, node)
 
 
-def read_type(reader: Reader | None, node: dict) -> type:
+def _read_type(reader: Reader | None, node: dict) -> type:
     if node["__module__"] != "builtins":
         raise ValueError(f"the type {node['__class__']!r:.80}")
     return TYPES[node["__class__"]]
 
 
-def read_slice(reader: Reader, node: dict) -> slice:
+def _read_slice(reader: Reader, node: dict) -> slice:
     parts = [node["content"][name] for name in ("start", "stop", "step")]
     if not all(part is None or type(part) is int for part in parts):
         raise ValueError("a slice of other things than numbers")
     return slice(*parts)
 
 
-def read_ndarray(reader: Reader, node: dict) -> np.ndarray:
+def _read_ndarray(reader: Reader, node: dict) -> np.ndarray:
     if node["type"] == "numpy":
         return reader.array(node["file"])
-    items, shape = read_list(reader, node), reader.read(node["shape"])
+    items, shape = _read_list(reader, node), reader.read(node["shape"])
     if not all(map(is_plain, items)) or shape != (len(items),):
         raise ValueError("an array of objects that are not plain values")
     found = np.empty(len(items), object)
@@ -157,14 +157,14 @@ def read_ndarray(reader: Reader, node: dict) -> np.ndarray:
     return found
 
 
-def read_scalar(reader: Reader, node: dict) -> np.generic:
+def _read_scalar(reader: Reader, node: dict) -> np.generic:
     found = reader.array(node["file"])
     if found.shape != () or found.dtype.kind not in "fiubU":
         raise ValueError("a number that is an array")
     return found[()]
 
 
-def read_object(reader: Reader, node: dict) -> object:
+def _read_object(reader: Reader, node: dict) -> object:
     """Build an estimator of what its table says that it holds, without running its `__init__`."""
     module, name = node["__module__"], node["__class__"]
     state = reader.read(node["content"])
@@ -172,7 +172,7 @@ def read_object(reader: Reader, node: dict) -> object:
         raise ValueError(f"{name} without attributes")
     kind, table = getattr(import_module(module), name), ESTIMATORS[f"{module}.{name}"]
     if state.pop("_sklearn_version", sklearn.__version__) != sklearn.__version__:
-        state = translated(kind, table, state)
+        state = _translated(kind, table, state)
     check_state(kind, table, state)
     found = kind.__new__(kind)
     if module.startswith("sklearn.") and hasattr(kind, "__setstate__"):
@@ -183,27 +183,27 @@ def read_object(reader: Reader, node: dict) -> object:
     return found
 
 
-def translated(kind: type, table: dict[str, str], state: dict) -> dict:
+def _translated(kind: type, table: dict[str, str], state: dict) -> dict:
     """Return what another version of scikit-learn saved with this one's parameters; the probes tell what it does."""
     defaults = {name: one.default for name, one in signature(kind).parameters.items()}
     known = defaults.keys() | {name.rstrip("?") for name in COMMON | table}
     return defaults | {name: value for name, value in state.items() if name in known or not is_plain(value)}
 
 
-def read_tree(reader: Reader, node: dict) -> object:
+def _read_tree(reader: Reader, node: dict) -> object:
     arguments, state = reader.read(node["__reduce__"]["args"]), reader.read(node["content"])
     return build_tree(arguments, state)
 
 
 READERS = {
-    ("JsonNode", "builtins", "str"): read_json,
-    ("ListNode", "builtins", "list"): read_list,
-    ("TupleNode", "builtins", "tuple"): read_tuple,
-    ("DictNode", "builtins", "dict"): read_dict,
-    ("DictNode", "sklearn.utils._bunch", "Bunch"): read_bunch,
-    ("SliceNode", "builtins", "slice"): read_slice,
-    ("NdArrayNode", "numpy", "ndarray"): read_ndarray,
-    ("TreeNode", "sklearn.tree._tree", "Tree"): read_tree,
+    ("JsonNode", "builtins", "str"): _read_json,
+    ("ListNode", "builtins", "list"): _read_list,
+    ("TupleNode", "builtins", "tuple"): _read_tuple,
+    ("DictNode", "builtins", "dict"): _read_dict,
+    ("DictNode", "sklearn.utils._bunch", "Bunch"): _read_bunch,
+    ("SliceNode", "builtins", "slice"): _read_slice,
+    ("NdArrayNode", "numpy", "ndarray"): _read_ndarray,
+    ("TreeNode", "sklearn.tree._tree", "Tree"): _read_tree,
 }
 
 

@@ -74,12 +74,12 @@ def save(
     featurizers, templates = portable.featurizers(model)
     if not featurizers:
         raise ValueError(f"Got {model!r:.200}, but expected a model with a fitted ResNetFeaturizer inside.")
-    check_sources(featurizers, templates, include_network)
+    _check_sources(featurizers, templates, include_network)
     recipes = [probes.describe(one) for one in featurizers]
     content = {"model": model, "probes": probes.record(model, featurizers), "extras": extras or {}}
     check_extras(content["extras"], sum(one.shape[1] for one in content["probes"]["features"]))
     with tempfile.TemporaryDirectory() as folder:
-        networks = write_networks(featurizers, recipes, Path(folder)) if include_network else {}
+        networks = _write_networks(featurizers, recipes, Path(folder)) if include_network else {}
         parts = {MODEL: portable.dumps(content)}
         outside = templates if include_network else featurizers + templates
         warn_of_trust(parts[MODEL], len(featurizers), outside)
@@ -127,7 +127,7 @@ def check_place(path: str | os.PathLike) -> Path:
     return path
 
 
-def check_sources(
+def _check_sources(
     featurizers: list[ResNetFeaturizer], templates: list[ResNetFeaturizer], include_network: bool
 ):
     """Refuse networks that another machine could not have, or must not open."""
@@ -144,7 +144,7 @@ def check_sources(
             )
 
 
-def write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], folder: Path) -> dict:
+def _write_networks(featurizers: list[ResNetFeaturizer], recipes: list[dict], folder: Path) -> dict:
     """Write each network once, with the layers that all its featurizers read; return what they are."""
     from hybrid.bundle.converted import write
 

@@ -29,13 +29,13 @@ def build_tree(arguments: tuple, state: dict) -> object:
         raise ValueError(f"a tree of {count} nodes that holds {nodes.shape}")
     if values.dtype != np.float64 or values.shape != (count, 1, classes[0]) or not np.isfinite(values).all():
         raise ValueError(f"a tree of {count} nodes with values of the shape {values.shape}")
-    check_nodes(nodes, width, depth)
+    _check_nodes(nodes, width, depth)
     tree = Tree(width, classes, outputs)
     tree.__setstate__(state)
     return tree
 
 
-def check_nodes(nodes: np.ndarray, width: int, depth: int):
+def _check_nodes(nodes: np.ndarray, width: int, depth: int):
     """Every step from an inner node leads onwards to a node of its own, no deeper than the tree says."""
     inner = nodes["left_child"] != LEAF
     steps = np.stack([nodes["left_child"], nodes["right_child"]])[:, inner]

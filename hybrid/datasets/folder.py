@@ -70,8 +70,8 @@ def list_images(root: str) -> list[str]:
         files = sorted(file for file in glob.iglob(root, recursive=True) if os.path.isfile(file))
     else:
         files = list(walk(root, ()))
-    images = [file for file in files if has_suffix(file)]
-    warn_of([file for file in files if not has_suffix(file)], len(files))
+    images = [file for file in files if _has_suffix(file)]
+    _warn_of([file for file in files if not _has_suffix(file)], len(files))
     if not images:
         raise ValueError(
             f"Expected images, but found none in {root!r}. Images end in {' '.join(IMAGE_SUFFIXES)}"
@@ -79,7 +79,7 @@ def list_images(root: str) -> list[str]:
     return images
 
 
-def has_suffix(file: str) -> bool:
+def _has_suffix(file: str) -> bool:
     return file.lower().endswith(IMAGE_SUFFIXES)
 
 
@@ -88,7 +88,7 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
     import pandas as pd
 
     folders, strays = entries(root)
-    parts = find_parts(root, folders, part)
+    parts = _find_parts(root, folders, part)
     rows, empty = [], []
     for split, folder in parts:
         classes, loose = entries(folder)
@@ -101,11 +101,11 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
         above = (Path(root).resolve(), Path(folder).resolve())
         for inside in classes:
             files = list(walk(inside, above))
-            images = [file for file in files if has_suffix(file)]
+            images = [file for file in files if _has_suffix(file)]
             rows += [(image, spelt(os.path.basename(inside)), split) for image in images]
-            strays += [file for file in files if not has_suffix(file)]
+            strays += [file for file in files if not _has_suffix(file)]
             empty += [] if images else [inside]
-    warn_of(strays, len(strays) + len(rows))
+    _warn_of(strays, len(strays) + len(rows))
     if empty:
         raise ValueError(
             f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
@@ -114,7 +114,7 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
     return frame if parts[0][0] else frame.drop(columns="split")
 
 
-def warn_of(strays: list[str], files: int):
+def _warn_of(strays: list[str], files: int):
     """Warn of files that are passed over, if there are any."""
     if strays:
         warnings.warn(
@@ -153,7 +153,7 @@ def walk(folder: str, above: tuple[Path, ...]) -> Iterator[str]:
         yield from walk(inside, (*above, real))
 
 
-def find_parts(root: str, folders: list[str], part: str | None) -> list[tuple[str | None, str]]:
+def _find_parts(root: str, folders: list[str], part: str | None) -> list[tuple[str | None, str]]:
     """Return the splits with their folders, or (None, root) where the classes lie in the root itself."""
     splits = [(SPLITS.get(os.path.basename(folder).lower()), folder) for folder in folders]
     found = [(split, folder) for split, folder in splits if split]

@@ -78,15 +78,15 @@ def read_labelled(frame: pd.DataFrame | str | os.PathLike) -> Labelled:
     weights = optional.get("weight")
     return Labelled(
         images=frame["image"].tolist(),
-        y=as_labels(frame["label"].tolist()),
+        y=_as_labels(frame["label"].tolist()),
         rows=np.arange(len(frame)),
         groups=None if "group" not in optional else optional["group"].astype(object),
-        weights=None if weights is None else as_weights(weights),
+        weights=None if weights is None else _as_weights(weights),
         split=None if "split" not in optional else optional["split"].astype(object),
     )
 
 
-def as_labels(values: list) -> np.ndarray:
+def _as_labels(values: list) -> np.ndarray:
     """Return labels of any kind as integers where all are, or else as text."""
     empty = [i for i, value in enumerate(values) if missing(value)]
     if empty:
@@ -97,7 +97,7 @@ def as_labels(values: list) -> np.ndarray:
     return np.array([unicodedata.normalize("NFC", str(value)) for value in values])
 
 
-def as_weights(values: ArrayLike) -> np.ndarray:
+def _as_weights(values: ArrayLike) -> np.ndarray:
     weights = np.asarray(values, float)
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):

@@ -78,7 +78,7 @@ def load_table(
             f"Got several columns called {named(doubled)}, but expected one of each name. Rename them."
         )
     chosen = {"image": image, "label": label, "group": group, "weight": weight, "split": None}
-    sources = {name: find_column(columns, name, given) for name, given in chosen.items()}
+    sources = {name: _find_column(columns, name, given) for name, given in chosen.items()}
     if not len(frame):
         raise ValueError("Got a table without rows, but expected at least one image.")
     result = pd.DataFrame({name: frame[column] for name, column in sources.items() if column is not None})
@@ -89,7 +89,7 @@ def load_table(
             missing(result[name]),
         )
     if "weight" in result:
-        result["weight"] = read_weights(result["weight"])
+        result["weight"] = _read_weights(result["weight"])
     if "split" in result:
         splits = result["split"].astype(str).str.strip().str.lower().map(SPLITS)
         refuse(
@@ -98,7 +98,7 @@ def load_table(
             splits.isna(),
         )
         result["split"] = splits.astype(object)
-    result["image"] = place_images(result["image"], folder, urls)
+    result["image"] = _place_images(result["image"], folder, urls)
     return result.reset_index(drop=True)
 
 
@@ -124,7 +124,7 @@ def read_csv(path: str) -> pd.DataFrame:
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("it is no regular file")
         text = Path(path).read_bytes().decode("utf-8-sig")
-        separator = "\t" if path.lower().endswith(".tsv") else find_separator(text)
+        separator = "\t" if path.lower().endswith(".tsv") else _find_separator(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header, *rows = ([uncell(field) for field in row] for row in reader)
     except UnicodeDecodeError as exc:
@@ -145,7 +145,7 @@ def read_csv(path: str) -> pd.DataFrame:
     return pd.DataFrame(list(numbered.values()), index=list(numbered), columns=header, dtype=object)
 
 
-def find_separator(text: str) -> str:
+def _find_separator(text: str) -> str:
     """Return the separator that divides the header most."""
 
     def fields(separator: str) -> int:
@@ -154,7 +154,7 @@ def find_separator(text: str) -> str:
     return max(SEPARATORS, key=fields)
 
 
-def find_column(columns: list, name: str, given: Hashable | None) -> Hashable | None:
+def _find_column(columns: list, name: str, given: Hashable | None) -> Hashable | None:
     """Return the column given for `name`, or the one called so, or None where there need not be one."""
     if given is not None:
         if given not in columns:
@@ -175,7 +175,7 @@ def missing(values: pd.Series) -> pd.Series:
     return values.isna() | values.map(lambda value: isinstance(value, str) and not value.strip()).astype(bool)
 
 
-def read_weights(values: pd.Series) -> pd.Series:
+def _read_weights(values: pd.Series) -> pd.Series:
     import pandas as pd
 
     weights = pd.to_numeric(values, errors="coerce").astype(float)
@@ -184,7 +184,7 @@ def read_weights(values: pd.Series) -> pd.Series:
     return weights
 
 
-def place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
+def _place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
     """Return images with their paths joined to `folder`; files that are not there are named, and URLs unasked for."""
     import pandas as pd
 

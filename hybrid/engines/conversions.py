@@ -68,7 +68,7 @@ def kept(core: openvino.Core, key: str, convert: Callable[[], openvino.Model]) -
         if model is None:
             model = convert()
             keep(core, key, model)
-            trim(key)
+            _trim(key)
     return model
 
 
@@ -97,7 +97,7 @@ def locked(file: IO) -> bool:
     return True
 
 
-def trim(key: str):
+def _trim(key: str):
     """Remove the networks that were not read for longest, down to the store's limit; never the one of this key.
 
     Only those that have a lock: they can be converted again, where a calibrated one needs its images.
@@ -135,7 +135,7 @@ def keep(core: openvino.Core, key: str, model: openvino.Model):
     parent = networks_folder()
     try:
         make_folder()
-        sweep(parent)
+        _sweep(parent)
         folder = Path(tempfile.mkdtemp(prefix=".", dir=parent))
         try:
             openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
@@ -144,7 +144,7 @@ def keep(core: openvino.Core, key: str, model: openvino.Model):
             (folder / DIGESTS).write_text(json.dumps(digests(folder)))
             for file in folder.iterdir():
                 file.chmod(0o600)
-            publish(folder, parent / key)
+            _publish(folder, parent / key)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except (OSError, RuntimeError) as exc:
@@ -157,7 +157,7 @@ def keep(core: openvino.Core, key: str, model: openvino.Model):
         )
 
 
-def publish(folder: Path, place: Path):
+def _publish(folder: Path, place: Path):
     """Move a folder to its place, by renames alone; what stands there is damaged, or the same network."""
     old = folder.with_name(f"{folder.name}-old")
     with contextlib.suppress(FileNotFoundError):
@@ -170,7 +170,7 @@ def publish(folder: Path, place: Path):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sweep(parent: Path):
+def _sweep(parent: Path):
     """Remove what killed processes left behind."""
     for folder in parent.glob(".*"):
         with contextlib.suppress(FileNotFoundError):

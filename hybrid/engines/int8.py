@@ -29,7 +29,7 @@ def calibration_digest(calibration: Calibration) -> str | None:
 def usual_calibration(network: Network) -> str | None:
     """Return the digest of the images that this machine first calibrated the network by."""
     try:
-        return usual_file(network).read_text()
+        return _usual_file(network).read_text()
     except OSError:
         return None
 
@@ -38,11 +38,11 @@ def make_usual(network: Network, digest: str) -> None:
     """Make a calibration the network's usual one, so that all clones and processes share its features."""
     with contextlib.suppress(OSError):
         conversions.make_folder()
-        with open(usual_file(network), "x", encoding="ascii") as file:
+        with open(_usual_file(network), "x", encoding="ascii") as file:
             file.write(digest)
 
 
-def usual_file(network: Network) -> Path:
+def _usual_file(network: Network) -> Path:
     return conversions.networks_folder() / f"{conversions.identity(network, 'int8')}.calibration"
 
 

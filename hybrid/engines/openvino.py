@@ -60,7 +60,7 @@ def choose_precision(precision: str) -> str:
 
 def load(
     network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
-) -> OpenVINOEngine:
+) -> _OpenVINOEngine:
     """Compile the parts of a network, which is read from disk if any process converted it before."""
     record, layers = network.backbone, kept_layers(network, parts)
     if precision == "int8":
@@ -69,7 +69,7 @@ def load(
         model = exact(network, layers, limit)
     maps = dict(zip(layers, feeds(model.outputs), strict=True))
     vectors = [pool(maps[record.usual_name(layer)], layer, pooling) for layer, pooling in parts]
-    return OpenVINOEngine(model.get_parameters(), vectors, precision, limit)
+    return _OpenVINOEngine(model.get_parameters(), vectors, precision, limit)
 
 
 def exact(network: Network, layers: tuple[str, ...], limit: int):
@@ -104,7 +104,7 @@ def pool(maps: Output, layer: str, pooling: str | None) -> Output:
     if not axes:
         return maps
     if pooling != "flatten":
-        maps, axes = unturned(maps, axes)
+        maps, axes = _unturned(maps, axes)
     if pooling == "avg":
         return ops.reduce_mean(maps, np.array(axes)).output(0)
     if pooling == "max":
@@ -116,7 +116,7 @@ def pool(maps: Output, layer: str, pooling: str | None) -> Output:
     return ops.reshape(maps, np.array([1, -1]), special_zero=False).output(0)
 
 
-def unturned(maps: Output, axes: tuple[int, ...]) -> tuple:
+def _unturned(maps: Output, axes: tuple[int, ...]) -> tuple:
     """Read maps before they are transposed: OpenVINO leaves that out for one pooling, not for several."""
     node = maps.get_node()
     if node.get_type_name() != "Transpose" or node.input_value(1).get_node().get_type_name() != "Constant":
@@ -127,7 +127,7 @@ def unturned(maps: Output, axes: tuple[int, ...]) -> tuple:
     return (node.input_value(0), tuple(int(order[i]) for i in axes)) if left == sorted(left) else (maps, axes)
 
 
-class OpenVINOEngine:
+class _OpenVINOEngine:
     """A compiled network."""
 
     name = "openvino"

@@ -51,7 +51,7 @@ def processor_flags() -> set[str]:
 @aside
 def load(
     network: Network, parts: tuple[Part, ...], precision: str, limit: int, calibration: Calibration
-) -> TensorFlowEngine:
+) -> _TensorFlowEngine:
     """Freeze the network and its poolings into one graph."""
     tensorflow = load_tensorflow(limit)
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -64,7 +64,7 @@ def load(
         return [pool(tensorflow, found[name], *part) for name, part in zip(named, parts, strict=True)]
 
     frozen = convert_variables_to_constants_v2(trace(network, layers, vectors, None, limit))
-    return TensorFlowEngine(tensorflow, frozen, precision, limit)
+    return _TensorFlowEngine(tensorflow, frozen, precision, limit)
 
 
 def pool(tf: ModuleType, maps: Tensor, layer: str, pooling: str | None) -> Tensor:
@@ -81,7 +81,7 @@ def pool(tf: ModuleType, maps: Tensor, layer: str, pooling: str | None) -> Tenso
     return tf.reshape(maps, (-1, int(np.prod(maps.shape[1:]))))
 
 
-class TensorFlowEngine:
+class _TensorFlowEngine:
     """A frozen graph with options of its own, so that the user's TensorFlow keeps its settings."""
 
     name = "tensorflow"

@@ -13,9 +13,14 @@ from sklearn.utils.class_weight import compute_sample_weight
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.kinds import AUTO, KINDS, Kind, calibrated
 from hybrid.sources.catalogue import find
+from hybrid.statistics.kernels import MOST_ROWS
+from hybrid.statistics.linear import linear_path, softmax
 
 if TYPE_CHECKING:
     from hybrid.config import Config
+
+# More rows tell candidates apart no better than the folds do; above, so many are drawn, class by class.
+COMPARED = 5000
 
 # Layers and poolings that are concatenated.
 Setting = tuple[tuple[str, ...], tuple[str, ...]]
@@ -44,8 +49,8 @@ class Candidate:
         return {"model": self.name} | self.searched | features
 
 
-def read_candidates(config: Config, store: Any = "auto") -> list[Candidate]:
-    """List what a config searches; where two do equally well, the earlier one is chosen.
+def read_candidates(config: Config, store: Any = "auto", images: int = 0) -> list[Candidate]:
+    """List what a config searches on so many images; where two do equally well, the earlier one is chosen.
 
     Examples
     --------
@@ -55,12 +60,13 @@ def read_candidates(config: Config, store: Any = "auto") -> list[Candidate]:
     [30.0, 3.0, 300.0]
     """
     names = AUTO if config.model.kind == "auto" else (config.model.kind,)
-    settings = [*product(layers_of(config), config.features.pooling), None]
+    names = [name for name in names if name not in left_out(config, images)]
+    settings = [*product(_layers_of(config), config.features.pooling), None]
     found = [
         Candidate(name, setting, dict(zip(KINDS[name].searched, values, strict=True)), fixed)
         for setting, name in product(settings, names)
         if (setting is None) == KINDS[name].takes_images
-        for fixed in [fixed_params(name, config, store)]
+        for fixed in [_fixed_params(name, config, store)]
         for values in product(*(getattr(getattr(config, name), key) for key in KINDS[name].searched))
     ]
     fits = len(found) * inner_folds(config)
@@ -72,16 +78,16 @@ def read_candidates(config: Config, store: Any = "auto") -> list[Candidate]:
     return found
 
 
-def fixed_params(name: str, config: Config, store: Any) -> dict[str, Any]:
+def _fixed_params(name: str, config: Config, store: Any) -> dict[str, Any]:
     """Return the parameters of a kind's classifier that are not searched."""
     kind = KINDS[name]
     params = getattr(config, name).model_dump(exclude=set(kind.searched))
     if kind.takes_images:
-        params |= reader_params(config, store) | {"random_state": config.seed}
+        params |= _reader_params(config, store) | {"random_state": config.seed}
     return params
 
 
-def reader_params(config: Config, store: Any) -> dict[str, Any]:
+def _reader_params(config: Config, store: Any) -> dict[str, Any]:
     """Return the parameters of whatever reads images, but layers and poolings."""
     seed = config.seed if config.features.weights is None else None
     return config.features.model_dump(exclude={"layers", "pooling"}) | {"store": store, "seed": seed}
@@ -90,10 +96,10 @@ def reader_params(config: Config, store: Any) -> dict[str, Any]:
 def featurizer(config: Config, setting: Setting, store: Any = "auto") -> ResNetFeaturizer:
     """Return the featurizer of a config with the layers and poolings of one setting."""
     layers, pooling = (names[0] if len(names) == 1 else list(names) for names in setting)
-    return ResNetFeaturizer(layers=layers, pooling=pooling, **reader_params(config, store))
+    return ResNetFeaturizer(layers=layers, pooling=pooling, **_reader_params(config, store))
 
 
-def layers_of(config: Config) -> list[tuple[str, ...]]:
+def _layers_of(config: Config) -> list[tuple[str, ...]]:
     """The layers that are searched; "auto" stands for the last, the stage before it, and both."""
     layers = config.features.layers
     if ("auto",) in layers:
@@ -107,6 +113,23 @@ def inner_folds(config: Config) -> int:
     return 1 if config.search.validation == "split" else config.search.folds
 
 
+def left_out(config: Config, images: int) -> list[str]:
+    """Name the kinds that "auto" leaves out for so many images."""
+    many = config.model.kind == "auto" and images > MOST_ROWS
+    return [name for name in AUTO if many and KINDS[name].has_kernel]
+
+
+def said(config: Config, images: int) -> list[str]:
+    """Say what is done for the sake of time."""
+    notes = [
+        f"{name} is left out: it would take too long on {images} images. Ask for it: model.kind={name}."
+        for name in left_out(config, images)
+    ]
+    if images > COMPARED and len(read_candidates(config, None, images)) > 1:
+        notes.append(f"Candidates are compared on {COMPARED} of {images} images, and scored on all.")
+    return notes
+
+
 def fit(
     candidate: Candidate,
     config: Config,
@@ -114,14 +137,66 @@ def fit(
     y: np.ndarray,
     sample_weight: np.ndarray | None = None,
     probabilities: bool = True,
+    root: np.ndarray | None = None,
 ) -> Pipeline:
-    """Fit a candidate's scaler and classifier, with probabilities or without."""
-    pipeline = Pipeline(candidate.kind.steps(candidate.params))
+    """Fit a candidate's scaler and classifier, with probabilities or without; what comes out can be saved."""
+    kind = candidate.kind
+    if not (probabilities and kind.has_kernel and len(X) <= MOST_ROWS):
+        steps = kind.steps(candidate.params)
+        return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
+    # The folds of a calibration share one kernel; the SVC that is calibrated is fitted once more, on features.
+    quick = fit_quick(candidate, config, X, y, sample_weight)
+    plain = _fit_steps(kind.steps(candidate.params), candidate, config, X, y, sample_weight, False)
+    scaled = quick["classifier"]
+    scaled.estimator, scaled.n_features_in_ = kind.build(candidate.params), plain["classifier"].n_features_in_
+    scaled.calibrated_classifiers_[0].estimator = plain["classifier"]
+    return Pipeline([*plain.steps[:-1], ("classifier", scaled)])
+
+
+def fit_quick(
+    candidate: Candidate,
+    config: Config,
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    probabilities: bool = True,
+    root: np.ndarray | None = None,
+) -> Pipeline:
+    """Fit the same sooner, to predict with and throw away."""
+    kind = candidate.kind
+    steps = kind.quick_steps(candidate.params) if len(X) <= MOST_ROWS else kind.steps(candidate.params)
+    return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
+
+
+def _fit_steps(
+    steps: list[tuple[str, Any]],
+    candidate: Candidate,
+    config: Config,
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    probabilities: bool,
+    root: np.ndarray | None = None,
+) -> Pipeline:
+    """Fit a Pipeline; from a root of `Slope`, scikit-learn's logistic regression starts near its end."""
+    pipeline = Pipeline(steps)
     if probabilities and candidate.kind.needs_calibration:
-        X, y, sample_weight = with_pairs(X, y, sample_weight)
+        X, y, sample_weight = _with_pairs(X, y, sample_weight)
         pipeline.set_params(classifier=calibrated(pipeline["classifier"], y))
     weights = weighting(y, sample_weight, config)
-    return pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
+    if root is None or candidate.kind.loss is not softmax or len(X) < X.shape[1]:
+        return pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
+    rows = pipeline["scaler"].fit_transform(X) if pipeline["scaler"] != "passthrough" else X
+    classes, codes = np.unique(y, return_inverse=True)
+    ((slopes, intercepts),) = linear_path(
+        rows, [root], codes, [candidate.params["C"]], softmax, weights.get("sample_weight")
+    )
+    classifier = pipeline["classifier"].set_params(warm_start=True)
+    # Of two classes, scikit-learn knows the difference.
+    signs = np.eye(len(classes), dtype=np.float32) if len(classes) > 2 else np.float32([[-1], [1]])
+    classifier.coef_, classifier.intercept_ = (slopes @ signs).T, intercepts @ signs
+    classifier.fit(rows, y, **weights).set_params(warm_start=False)
+    return pipeline
 
 
 def weighting(y: np.ndarray, sample_weight: np.ndarray | None, config: Config) -> dict[str, np.ndarray]:
@@ -132,7 +207,7 @@ def weighting(y: np.ndarray, sample_weight: np.ndarray | None, config: Config) -
     return {} if sample_weight is None else {"sample_weight": sample_weight}
 
 
-def with_pairs(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple:
+def _with_pairs(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple:
     """Split an image that is alone in its class into two of half the weight: calibration needs two."""
     classes, counts = np.unique(y, return_counts=True)
     lonely = np.flatnonzero(np.isin(y, classes[counts == 1]))

@@ -22,6 +22,7 @@ from hybrid.images.opening import opened
 from hybrid.images.source import read
 from hybrid.statistics.doubts import doubts
 from hybrid.statistics.duplicates import members, merge_groups
+from hybrid.statistics.splits import groups_by_class
 
 if TYPE_CHECKING:
     from hybrid.config import Config
@@ -82,7 +83,7 @@ def check(
         exact=tuple(good[rows] for rows in members(exact)),
         near=tuple(good[rows] for rows in members(near) if len(np.unique(exact[rows])) > 1),
         few={label: count for label, count in sorted(Counter(readable.y.tolist()).items()) if count < FEW},
-        sizes=tuple((int(good[row]), *rest) for row, *rest in odd_sizes(readable.images)),
+        sizes=tuple((int(good[row]), *rest) for row, *rest in _odd_sizes(readable.images)),
         doubtful=tuple((int(good[row]), *rest) for row, *rest in doubtful(held, X, config)),
         passes=found.passes,
     )
@@ -98,7 +99,7 @@ def copies(
     return exact, near_duplicates(X, read_pixels(data.images), digests, threshold)
 
 
-def odd_sizes(images: list) -> list[tuple]:
+def _odd_sizes(images: list) -> list[tuple]:
     """Find images far smaller, larger or longer than the others: (row, width, height, what)."""
     with ThreadPoolExecutor(cpu_count()) as pool:
         sizes = np.array(list(pool.map(size, images)), float).reshape(-1, 2)
@@ -133,9 +134,8 @@ def size(item: Any) -> tuple[int, int]:
 
 def doubtful(data: Labelled, X: np.ndarray, config: Config) -> list[tuple]:
     """Find labels that a model of the other images contradicts: (row, other label, its probability)."""
-    pairs = {(label, group) for label, group in zip(data.y.tolist(), data.groups.tolist(), strict=True)}
-    counts = Counter(label for label, _ in pairs)
-    rows = np.flatnonzero([counts[label] > 1 for label in data.y.tolist()])
+    labels, counts = groups_by_class(data.y, data.groups)
+    rows = np.flatnonzero(np.isin(data.y, labels[counts > 1]))
     if len(np.unique(data.y[rows])) < 2:
         return []
     folds, _ = outer_folds(data, rows, config)

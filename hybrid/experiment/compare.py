@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid.config import Config, read_config
 from hybrid.experiment.baselines import baselines
-from hybrid.experiment.candidates import read_candidates
+from hybrid.experiment.candidates import read_candidates, said
 from hybrid.experiment.crossval import CrossValidation, cross_validate
 from hybrid.experiment.outcome import jsonable
 from hybrid.experiment.prepare import Prepared, outer_folds, prepare
@@ -86,35 +86,36 @@ def compare(
     first = next(iter(configs.values()))
     ready = prepare(frame, list(configs.values()), store, verbose)
     folds, notes = outer_folds(ready.data, ready.train, first)
-    validations = validate_all(configs, ready, folds, store, verbose)
-    models = ranked(configs, validations, score)
+    validations = _validate_all(configs, ready, folds, store, verbose)
+    models = _ranked(configs, validations, score)
     by_fold = {model["name"]: validations[model["name"]].fold_scores()[score] for model in models}
+    left = dict.fromkeys(note for config in configs.values() for note in said(config, len(ready.train)))
     return Comparison(
         models=tuple(models),
-        tests=tuple(paired_tests(by_fold, folds)),
+        tests=tuple(_paired_tests(by_fold, folds)),
         baselines=baselines(ready.data.y, ready.pixels, folds) if first.cv.baselines else {},
         score=score,
         folds=len(folds),
         passes=ready.passes,
-        warnings=(*ready.warnings, *notes, *differing(configs)),
+        warnings=(*ready.warnings, *notes, *left, *_differing(configs)),
         validations=validations,
     )
 
 
-def validate_all(
+def _validate_all(
     configs: dict[str, Config], ready: Prepared, folds: list[Fold], store: Any, verbose: int
 ) -> dict[str, CrossValidation]:
     """Cross-validate every config on the same folds."""
     found = {}
     for (name, config), matrices in zip(configs.items(), ready.matrices, strict=True):
-        candidates = read_candidates(config, store)
+        candidates = read_candidates(config, store, len(ready.train))
         found[name] = cross_validate(
-            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose
+            ready.data, matrices, candidates, folds, config, ready.train, verbose=verbose, store=store
         )
     return found
 
 
-def ranked(
+def _ranked(
     configs: dict[str, Config], validations: dict[str, CrossValidation], score: str
 ) -> list[dict[str, Any]]:
     """Return name, scores and best parameters of every model, the best one first."""
@@ -150,7 +151,7 @@ def named(configs: Any) -> dict[str, Config]:
     return {str(name): read_config(config) for name, config in configs.items()}
 
 
-def differing(configs: dict[str, Config]) -> list[str]:
+def _differing(configs: dict[str, Config]) -> list[str]:
     """Say where a config's own seed, data or cv is overruled."""
     (first, leading), *others = configs.items()
     notes = []
@@ -161,7 +162,7 @@ def differing(configs: dict[str, Config]) -> list[str]:
     return notes
 
 
-def paired_tests(scores: dict[str, np.ndarray], folds: list[Fold]) -> list[dict[str, Any]]:
+def _paired_tests(scores: dict[str, np.ndarray], folds: list[Fold]) -> list[dict[str, Any]]:
     """Test every pair of models on their scores, fold by fold."""
     n_train, n_test = (float(np.mean([len(fold[i]) for fold in folds])) for i in (0, 1))
     pairs = list(combinations(scores, 2))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hybrid.experiment.candidates import Candidate, Setting, fit
-from hybrid.experiment.selection import Fold, at_once, parallel, search
+from hybrid.experiment.candidates import Candidate, Setting, fit_quick
+from hybrid.experiment.runs import open_run
+from hybrid.experiment.selection import Fold, choose
+from hybrid.experiment.views import look
+from hybrid.experiment.work import parallel
 from hybrid.statistics.scores import score_folds, summary
+from hybrid.store.feature_store import open_store
 
 if TYPE_CHECKING:
     from hybrid.config import Config
     from hybrid.datasets.labelled import Labelled
+
+# Bytes of a feature matrix of which no two parts are fitted side by side.
+MUCH = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +36,9 @@ class CrossValidation:
     probabilities: list[np.ndarray] | None
     chosen: list[Candidate]  # in each fold
     best: Candidate  # on all rows
-    searched: np.ndarray | None  # the mean score of every candidate in the search
+    searched: np.ndarray | None  # the mean score of every candidate in the folds that it ran in
     fits: int
+    root: np.ndarray | None = None  # that a linear model of the best may start from
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return every score as mean, low and high."""
@@ -54,37 +64,90 @@ def cross_validate(
     rows: np.ndarray | None = None,
     probabilities: bool = True,
     verbose: int = 0,
+    store: Any = None,
+    root: np.ndarray | None = None,
 ) -> CrossValidation:
     """Search inside every training part, fit the best candidate on it, and predict the test part.
 
-    Where there is one candidate, nothing is searched. `rows` are those to search once more for the final model.
+    Where there is one candidate, nothing is searched, and `root` is where it may start from. `rows` are those
+    to search once more for the final model.
+    Parts that are done are kept beside the store until all are.
     """
     classes = np.unique(np.concatenate([data.y[part] for fold in folds for part in fold]))
-    parts = [train for train, _ in folds] + ([] if rows is None else [rows])
-    chosen, searched, fits = search(data, matrices, candidates, parts, config, verbose)
-    chosen = [candidates[i] for i in chosen]
+    parts = folds if rows is None else [*folds, (rows, rows[:0])]
+    several = len(candidates) > 1
+    among = np.unique(np.concatenate([train for train, _ in parts]))
+    views = look(matrices, data.y, candidates, among, config.seed) if several else None
 
-    def run(candidate: Candidate, train: np.ndarray, test: np.ndarray) -> tuple:
-        weights = None if data.weights is None else data.weights[train]
-        X = matrices[candidate.setting]
-        model = fit(candidate, config, X[train], data.y[train], weights, probabilities)
-        if not probabilities:
-            return model.predict(X[test]), None
-        # A class without an image in the training part has no column.
-        columns = np.zeros((len(test), len(classes)))
-        columns[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X[test])
-        return model.predict(X[test]), columns
+    def work(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+        none = 0, np.zeros(len(candidates)), np.zeros(len(candidates), int)
+        chosen, scores, ran = choose(data, views, candidates, train, config) if several else none
+        found = {"chosen": np.array(chosen), "scores": scores, "ran": ran}
+        start = views.root(candidates[chosen]) if views else root
+        if len(test):
+            how = config, classes, probabilities, start
+            found |= _score_part(data, matrices, candidates[chosen], *how, train, test)
+        return found
 
-    tasks = [(candidate, *fold) for candidate, fold in zip(chosen, folds, strict=False)]
-    results = parallel(run, tasks, "scores" if verbose else "", at_once(chosen))
+    run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
+    tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
+    shown, weights = "search" if verbose else "", [len(train) for train, _ in parts]
+    results = parallel(run.remember, tasks, shown, at_once(candidates, matrices), weights)
+    run.finish()
+    chosen = [candidates[int(found["chosen"])] for found in results]
+    scores, ran = (sum(found[name] for found in results) for name in ("scores", "ran"))
     return CrossValidation(
         y=data.y,
         classes=classes,
         folds=folds,
-        predictions=[predicted for predicted, _ in results],
-        probabilities=[columns for _, columns in results] if probabilities else None,
+        predictions=[found["predicted"] for found in results[: len(folds)]],
+        probabilities=[found["columns"] for found in results[: len(folds)]] if probabilities else None,
         chosen=chosen[: len(folds)],
         best=chosen[-1],
-        searched=searched,
-        fits=fits + len(folds),
+        searched=scores / np.maximum(ran, 1) if several else None,
+        fits=int(ran.sum()) + len(folds),
+        root=views.root(chosen[-1]) if views else root,
     )
+
+
+def _score_part(
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidate: Candidate,
+    config: Config,
+    classes: np.ndarray,
+    probabilities: bool,
+    root: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Fit a candidate on a training part and predict the test part."""
+    X, weights = matrices[candidate.setting], None if data.weights is None else data.weights[train]
+    model = fit_quick(candidate, config, X[train], data.y[train], weights, probabilities, root)
+    found = {"predicted": model.predict(X[test])}
+    if probabilities:
+        # A class without an image in the training part has no column.
+        found["columns"] = columns = np.zeros((len(test), len(classes)))
+        columns[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X[test])
+    return found
+
+
+def about(
+    data: Labelled,
+    matrices: dict[Setting | None, np.ndarray],
+    candidates: list[Candidate],
+    parts: list[Fold],
+    config: Config,
+) -> Iterator:
+    """Yield all that the parts of a run depend on."""
+    yield config.model_dump_json()
+    yield [repr(candidate) for candidate in candidates]
+    yield from (one for one in (data.y, data.groups, data.weights, data.split) if one is not None)
+    yield from (matrices[setting] for setting in {candidate.setting: 0 for candidate in candidates})
+    yield from (rows for part in parts for rows in part)
+
+
+def at_once(candidates: list[Candidate], matrices: dict[Setting | None, np.ndarray]) -> int | None:
+    """How many parts are worked on side by side: one, where it uses all cores by itself or much memory."""
+    large = any(matrices[candidate.setting].nbytes > MUCH for candidate in candidates)
+    return 1 if large or any(candidate.kind.takes_images for candidate in candidates) else None

@@ -1,4 +1,4 @@
-"""Labelled images and a config in; what training will cost out, from two batches that are run to see."""
+"""Labelled images and a config in; what training will cost out, from a little of the work that is done to see."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
-from hybrid.experiment.candidates import featurizer, inner_folds, read_candidates
-from hybrid.experiment.prepare import LIKENESS
+from hybrid.experiment.candidates import Candidate, featurizer, inner_folds, read_candidates, said
+from hybrid.experiment.cost import Size, search_seconds
+from hybrid.experiment.prepare import FEW, LIKENESS, n_repeats
+from hybrid.experiment.selection import VALIDATION_FOLDS
+from hybrid.experiment.train import FEW_FRACTIONS
 from hybrid.features.embed import kept
 from hybrid.features.passes import compute
 from hybrid.features.recipe import read_recipe
 from hybrid.images.decoding import digest
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
+from hybrid.statistics.curve import FRACTIONS
 from hybrid.store.feature_store import open_store
 
 if TYPE_CHECKING:
-    from hybrid.config import ConfigSource
+    from hybrid.config import Config, ConfigSource
+    from hybrid.datasets.labelled import Labelled
     from hybrid.experiment.prepare import Table
     from hybrid.features.recipe import Recipe
 
@@ -41,19 +46,22 @@ class Plan:
     backbone: str
     passes: int  # images still to go through the network
     seconds: float  # for these
-    fits: int  # models to fit
+    search: float  # seconds for all the rest
+    fits: int  # models to fit, at most
     memory: int  # bytes for features and thumbnails
     disk: int  # bytes that the store will grow by
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
-        about = f", about {duration(self.seconds)}" if self.passes else ""
+        about = f", about {_duration(self.seconds)}" if self.passes else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
         return "\n".join(
             [
                 f"{self.images} images, {passes}{about}",
-                f"{self.fits} models to fit",
+                f"{self.fits} models to fit at most, about {_duration(self.search)}",
                 f"{megabytes[0]} of memory for features, {megabytes[1]} of disk in the store",
+                *self.notes,
             ]
         )
 
@@ -65,7 +73,8 @@ class Plan:
 def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> Plan:
     """Find out what training will cost.
 
-    Two batches of images that are not in the store go through the network and stay there; one is timed.
+    Two batches of images that are not in the store go through the network and stay there; one is timed. So is a
+    moment of the search, on stand-ins.
 
     Parameters
     ----------
@@ -83,11 +92,13 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     --------
     >>> print(plan("sample", {"features": {"backbone": "tiny", "layers": "last"}}, store=None))
     240 images, 240 of them to go through tiny, about ... s
-    143 models to fit
+    143 models to fit at most, about ... s
     1 MB of memory for features, 0 MB of disk in the store
     """
     config = read_config(config)
-    images, candidates = read_labelled(frame).images, read_candidates(config)
+    data = read_labelled(frame)
+    images = data.images
+    candidates = read_candidates(config, store, len(images))
     settings = dict.fromkeys([*(candidate.setting or LIKENESS for candidate in candidates), LIKENESS])
     wanted = [featurizer(config, setting, store).get_params(deep=False) for setting in settings]
     recipes = [read_recipe(params) for params in wanted]
@@ -98,16 +109,39 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     # What the probe ran is in the store by now, if there is one.
     passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
     whole = kept(together, len(images), open_store(store))
-    parts = config.cv.folds * config.cv.repeats
+    parts = config.cv.folds * n_repeats(config, len(images))
+    widths = [sum(read_recipe(one).widths()) for one in wanted]
     searched = len(candidates) * inner_folds(config) * (parts + 1) if len(candidates) > 1 else 0
     return Plan(
         images=len(images),
         backbone=config.features.backbone,
         passes=passes,
         seconds=rate * passes,
+        search=search_seconds(size(config, candidates, tuple(widths), parts, data)),
         fits=searched + parts + 1,
         memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
         disk=4 * passes * sum(whole.widths()) if store is not None else 0,
+        notes=tuple(said(config, len(images))),
+    )
+
+
+def size(
+    config: Config, candidates: list[Candidate], widths: tuple[int, ...], parts: int, data: Labelled
+) -> Size:
+    """Say all that tells how long the search takes."""
+    inner = inner_folds(config)
+    images = len(data.images)
+    fractions = FEW_FRACTIONS if images > FEW else FRACTIONS
+    return Size(
+        images=images,
+        classes=len(np.unique(data.y)),
+        widths=widths[: len({candidate.setting for candidate in candidates})],
+        candidates=candidates,
+        parts=parts,
+        inner=inner,
+        share=1 - 1 / (inner if inner > 1 else VALIDATION_FOLDS),
+        curve=config.cv.folds * sum(fractions) if config.curve.on else 0,
+        baselines=config.cv.baselines,
     )
 
 
@@ -147,12 +181,12 @@ def probe(items: list, wanted: list[dict], batch_size: int) -> tuple[int, float]
     return len(first) + len(second), rate
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Name a time in the unit that fits it.
 
     Examples
     --------
-    >>> duration(42), duration(5400)
+    >>> _duration(42), duration(5400)
     ('42 s', '90 min')
     """
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -14,7 +14,7 @@ from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.features.passes import compute
 from hybrid.images.items import name, raise_for
 from hybrid.statistics.duplicates import merge_groups
-from hybrid.statistics.splits import folds
+from hybrid.statistics.splits import folds, groups_by_class
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # The features that near duplicates are found by, and that a head of its own reads.
 LIKENESS = ("last",), ("avg",)
 LISTED = 5
+# Above, folds that are drawn once tell as much.
+FEW = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +61,16 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     verbose : int, default=0
     """
     data = read_labelled(frame)
-    check_classes(data.y[~is_test(data)])
+    check_classes(data.y[~_is_test(data)])
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
     readers = [featurizer(config, setting or LIKENESS, store) for config, setting in asked]
     readers.append(featurizer(first, LIKENESS, store))
     found = compute(data.images, [reader.get_params(deep=False) for reader in readers], verbose)
-    notes = bad_images(found.failures, first.data.on_error)
+    notes = _bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)
-    check_classes(data.y[~is_test(data)])
+    check_classes(data.y[~_is_test(data)])
     images = np.fromiter(data.images, object, len(data))
     computed = iter(found.features)
     matrices = [
@@ -81,7 +83,7 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     groups = data.groups
     if first.cv.keep_duplicates_together:
         groups = copies if groups is None else merge_groups(groups, copies)
-    test = is_test(data)
+    test = _is_test(data)
     return Prepared(
         data=replace(data, groups=groups),
         own_groups=data.groups,
@@ -92,15 +94,15 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
         test=np.flatnonzero(test),
         skipped=found.failures,
         passes=found.passes,
-        warnings=(*notes, *leaks_into_test(copies, test)),
+        warnings=(*notes, *_leaks_into_test(copies, test)),
     )
 
 
-def is_test(data: Labelled) -> np.ndarray:
+def _is_test(data: Labelled) -> np.ndarray:
     return np.zeros(len(data), bool) if data.split is None else data.split == "test"
 
 
-def bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:
+def _bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:
     """Raise one error that names all bad images, or say which were left out."""
     if not failures:
         return []
@@ -111,7 +113,7 @@ def bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> 
     return [f"Left out {len(failures)} images that cannot be read: {shown}{more}."]
 
 
-def leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
+def _leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
     """Say how many images of the test part are near duplicates of images to train on."""
     known = np.count_nonzero(np.isin(copies[test], copies[~test]))
     if not known:
@@ -119,11 +121,16 @@ def leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:
     return [f"{known} of {test.sum()} test images are near duplicates of training images: the test flatters."]
 
 
+def n_repeats(config: Config, images: int) -> int:
+    """How many times the folds are drawn."""
+    return (2 if images <= FEW else 1) if config.cv.repeats == "auto" else config.cv.repeats
+
+
 def outer_folds(data: Labelled, rows: np.ndarray, config: Config) -> tuple[list[Fold], list[str]]:
     """Split rows into the folds of a config; fewer, with a warning, where no class has enough images."""
     y, groups = data.y[rows], None if data.groups is None else data.groups[rows]
-    members = [y, np.arange(len(y)) if groups is None else groups]
-    most = max(len({g for label, g in zip(*members, strict=True) if label == one}) for one in np.unique(y))
+    members = np.arange(len(y)) if groups is None else merge_groups(groups, range(len(y)))
+    most = groups_by_class(y, members)[1].max()
     n_splits = max(2, min(config.cv.folds, most))
     notes = []
     if n_splits < config.cv.folds:
@@ -131,7 +138,7 @@ def outer_folds(data: Labelled, rows: np.ndarray, config: Config) -> tuple[list[
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            parts = folds(y, groups, n_splits, config.cv.repeats, config.seed)
+            parts = folds(y, groups, n_splits, n_repeats(config, len(rows)), config.seed)
         except ValueError as exc:
             hint = " Near duplicates count as one image: see cv.keep_duplicates_together."
             raise ValueError(f"{exc}{hint if config.cv.keep_duplicates_together else ''}") from None

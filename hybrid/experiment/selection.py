@@ -1,20 +1,20 @@
-"""Feature matrices, candidates and training parts in; the best candidate for each part out."""
+"""Views, candidates and a training part in; the best candidate for it out.
+
+Candidates race: after each validation fold those stay behind that can hardly win any more.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed, parallel_config
-from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
-from hybrid.experiment.candidates import Candidate, Setting, weighting
+from hybrid.experiment.candidates import Candidate, weighting
+from hybrid.experiment.views import Views, key
+from hybrid.statistics.duplicates import merge_groups
 from hybrid.statistics.scores import score_folds
-from hybrid.statistics.splits import folds
+from hybrid.statistics.splits import folds, groups_by_class
 
 if TYPE_CHECKING:
     from hybrid.config import Config
@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 # Row numbers to train on and to test on.
 Fold = tuple[np.ndarray, np.ndarray]
 VALIDATION_FOLDS = 5
+# A candidate is dropped where, of the images that it and the leader do not agree on, the leader has so many
+# standard errors more right. The same candidates then won on all sets tried as without: see benchmarks/train.py.
+BEHIND = 1.5
 
 
 def validation_parts(data: Labelled, rows: np.ndarray, config: Config) -> list[Fold]:
     """Split a training part for the search: (train, test) row numbers, or nothing where that cannot be."""
-    y, groups = data.y[rows], np.arange(len(rows)) if data.groups is None else data.groups[rows]
+    y = data.y[rows]
+    groups = np.arange(len(rows))
+    groups = groups if data.groups is None else merge_groups(data.groups[rows], groups)
     if config.search.validation == "split" and data.split is not None:
         validation = data.split[rows] == "val"
         if validation.any() and not validation.all():
             return [(rows[~validation], rows[validation])]
-    pairs = {(label, group) for label, group in zip(y.tolist(), groups.tolist(), strict=True)}
-    labels, counts = np.unique([label for label, _ in pairs], return_counts=True)
+    labels, counts = groups_by_class(y, groups)
     # A class that is one image, or one group, can be trained on only.
     testable = np.flatnonzero(np.isin(y, labels[counts > 1]))
     if np.count_nonzero(counts > 1) < 2:
@@ -49,133 +53,77 @@ def validation_parts(data: Labelled, rows: np.ndarray, config: Config) -> list[F
     return [(train, test) for train, test in parts if len(np.unique(data.y[train])) > 1]
 
 
-def search(
-    data: Labelled,
-    matrices: dict[Setting | None, np.ndarray],
-    candidates: list[Candidate],
-    parts: Sequence[np.ndarray],
-    config: Config,
-    verbose: int = 0,
-) -> tuple[list[int], np.ndarray | None, int]:
-    """Find the best candidate for every training part by validation inside it.
+def choose(
+    data: Labelled, views: Views, candidates: list[Candidate], rows: np.ndarray, config: Config
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Find the best candidate for a training part by validation inside it.
 
     Parameters
     ----------
     data : Labelled
-    matrices : dict of setting to matrix
+    views : Views
+        Of the candidates.
     candidates : list of Candidate
-    parts : list of row numbers
-        Training parts, each searched on its own.
+    rows : array of int
+        The part's row numbers; those that are in the views are searched on.
     config : Config
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Returns
     -------
-    (chosen, scores, fits) : list of int, array, int
-        The best candidate of every part, the mean score of every candidate (none where there is but one), and
-        how many models were fitted.
+    (chosen, scores, folds) : int, array, array
+        The number of the best candidate; of every candidate, the sum of its scores and in how many folds it ran.
     """
-    if len(candidates) == 1:
-        return [0] * len(parts), None, 0
-    # What shares its scaled features is fitted in one task.
-    alike = {}
-    for j, candidate in enumerate(candidates):
-        key = candidate.setting, candidate.name, candidate.searched.get("scaler")
-        alike.setdefault(key, []).append(j)
-    tasks = [
-        (i, numbers, train, test)
-        for i, rows in enumerate(parts)
-        for train, test in validation_parts(data, rows, config)
-        for numbers in alike.values()
-    ]
-
-    def run(i: int, numbers: list[int], train: np.ndarray, test: np.ndarray) -> list[float]:
-        return validate(data, matrices, [candidates[j] for j in numbers], config, train, test)
-
-    totals = np.zeros((len(parts), len(candidates)))
-    found = parallel(run, tasks, "search" if verbose else "", at_once(candidates))
-    for (i, numbers, _, _), scores in zip(tasks, found, strict=True):
-        totals[i, numbers] += scores
-    fits, counted = sum(len(numbers) for _, numbers, _, _ in tasks), len(tasks) // len(alike)
+    scores, ran = np.zeros(len(candidates)), np.zeros(len(candidates), int)
+    alive, hits = np.arange(len(candidates)), None
+    for train, test in validation_parts(data, np.intersect1d(rows, views.pool), config):
+        predicted = predictions(data, views, candidates, alive, config, train, test)
+        for j, labels in predicted.items():
+            found = score_folds(data.y, None, [labels], [(train, test)], np.unique(data.y))
+            scores[j] += found[config.search.score][0]
+        right = np.array([predicted[j] == data.y[test] for j in alive])
+        hits = right if hits is None else np.hstack([hits, right])
+        ran[alive] += 1
+        if config.search.race and config.search.score == "accuracy":
+            kept = in_the_race(hits, scores[alive])
+            alive, hits = alive[kept], hits[kept]
+        if len(alive) == 1:
+            break
     # Rounded, so that equal scores stay equal; where nothing could be compared, the first candidate it is.
-    return np.argmax(totals.round(9), axis=1).tolist(), totals.sum(axis=0) / max(counted, 1), fits
+    return int(alive[np.argmax(scores[alive].round(9))]), scores, ran
 
 
-def at_once(candidates: list[Candidate]) -> int | None:
-    """How many are fitted side by side: one, where it uses all cores by itself."""
-    return 1 if any(candidate.kind.takes_images for candidate in candidates) else None
+def in_the_race(hits: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Tell which candidates may still win: hits are a row a candidate, a column an image.
+
+    Examples
+    --------
+    >>> hits = np.array([[True] * 20, [True] * 19 + [False], [False] * 10 + [True] * 10])
+    >>> in_the_race(hits, hits.mean(axis=1))
+    array([ True,  True, False])
+    """
+    leader = hits[scores.argmax()]
+    better, worse = (leader & ~hits).sum(axis=1), (~leader & hits).sum(axis=1)
+    return better - worse <= BEHIND * np.sqrt(better + worse)
 
 
-def validate(
+def predictions(
     data: Labelled,
-    matrices: dict[Setting | None, np.ndarray],
+    views: Views,
     candidates: list[Candidate],
+    alive: np.ndarray,
     config: Config,
     train: np.ndarray,
     test: np.ndarray,
-) -> list[float]:
-    """Score candidates that differ in their classifier's parameters only."""
-    first, y, params = candidates[0], data.y[train], [candidate.params for candidate in candidates]
-    X, T = (matrices[first.setting][rows] for rows in (train, test))
-    kind = first.kind
-    if not kind.takes_images:
-        scaler = Pipeline(kind.steps(first.params)[:1]).fit(X)
-        X, T = (scaler.transform(part).astype(float) for part in (X, T))
-        if kind.turned and X.shape[1] > len(X):
-            params = [kind.turned(one, X) for one in params]
-            X, T = turned(X, T)
+) -> dict[int, np.ndarray]:
+    """Predict the test rows by each candidate that is alive; what differs in few parameters is fitted together."""
+    alike: dict[tuple, list[int]] = {}
+    for j in alive.tolist():
+        alike.setdefault((candidates[j].name, key(candidates[j])), []).append(j)
+    y = data.y[train]
     weights = weighting(y, None if data.weights is None else data.weights[train], config)
-    scores = []
-    for one in params:
-        predicted = [kind.build(one).fit(X, y, **weights).predict(T)]
-        found = score_folds(data.y, None, predicted, [(train, test)], np.unique(data.y))
-        scores.append(found[config.search.score][0])
-    return scores
-
-
-def turned(X: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn the axes so that training rows fill as few columns as there are rows, and keep all distances.
-
-    What of a test row lies outside these goes into one more column. A model that sees rows by their distances
-    or products alone (see `Kind.turned`) stays the same, and is fitted several times as fast.
-    """
-    values, axes = np.linalg.eigh(X @ X.T)
-    kept = values > values[-1] * 1e-10
-    lengths, axes = np.sqrt(values[kept]), axes[:, kept]
-    inside = T @ (X.T @ (axes / lengths))
-    outside = np.sqrt(np.maximum((T**2).sum(axis=1) - (inside**2).sum(axis=1), 0))
-    return np.pad(axes * lengths, ((0, 0), (0, 1))), np.column_stack([inside, outside])
-
-
-def parallel(function: Callable, tasks: Sequence[tuple], shown: str = "", n_jobs: int | None = None) -> list:
-    """Run tasks side by side, or so many at once; return their results in order."""
-    with one_thread_a_core(n_jobs):
-        results = Parallel(return_as="generator")(delayed(function)(*task) for task in tasks)
-        return list(watched(results, len(tasks), shown) if shown else results)
-
-
-@contextmanager
-def one_thread_a_core(n_jobs: int | None = None) -> Iterator[None]:
-    """Let joblib use threads, which copy nothing, and BLAS none: libsvm and BLAS release the GIL."""
-    with threadpool_limits(1), parallel_config("threading", n_jobs=n_jobs or cpu_count()), silence():
-        yield
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Show no warnings: a C that does not converge loses by its score.
-
-    Recorded, not only ignored: scikit-learn's threads reset each other's filters.
-    """
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def watched(results: Iterable, total: int, name: str) -> Iterable:
-    """Show one bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(results, name, total, console=Console(stderr=True))
+    places = np.searchsorted(views.pool, train), np.searchsorted(views.pool, test)
+    found = {}
+    for numbers in alike.values():
+        own = [candidates[j] for j in numbers]
+        found |= zip(numbers, views.of(own[0]).predict(own, y, weights, *places), strict=True)
+    return found

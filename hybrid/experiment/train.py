@@ -14,19 +14,29 @@ from threadpoolctl import threadpool_limits
 
 from hybrid.config import read_config
 from hybrid.experiment.baselines import baselines
-from hybrid.experiment.candidates import Candidate, featurizer, fit, read_candidates
-from hybrid.experiment.crossval import cross_validate
+from hybrid.experiment.candidates import (
+    Candidate,
+    featurizer,
+    fit,
+    fit_quick,
+    read_candidates,
+    said,
+)
+from hybrid.experiment.crossval import CrossValidation, at_once, cross_validate
 from hybrid.experiment.evaluation import assess
 from hybrid.experiment.outcome import Outcome
-from hybrid.experiment.prepare import Prepared, outer_folds, prepare
-from hybrid.experiment.selection import Fold, one_thread_a_core
-from hybrid.statistics.curve import forecast, learning_curve
+from hybrid.experiment.prepare import FEW, Prepared, n_repeats, outer_folds, prepare
+from hybrid.experiment.work import one_thread_a_core
+from hybrid.statistics.curve import FRACTIONS, forecast, learning_curve
 from hybrid.statistics.duplicates import members, merge_groups
 
 if TYPE_CHECKING:
     from hybrid.config import Config, ConfigSource
     from hybrid.datasets.labelled import Labelled
     from hybrid.experiment.prepare import Table
+
+# Above `FEW` images, a curve of fewer points tells as much.
+FEW_FRACTIONS = 0.125, 0.25, 0.5, 1.0
 
 
 def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", verbose: int = 0) -> Outcome:
@@ -59,26 +69,28 @@ def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", ver
     ready = prepare(frame, [config], store, verbose)
     data, rows = ready.data, ready.train
     folds, notes = outer_folds(data, rows, config)
-    candidates = read_candidates(config, store)
-    validation = cross_validate(data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose)
+    candidates = read_candidates(config, store, len(rows))
+    validation = cross_validate(
+        data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose, store=store
+    )
     best, X = validation.best, ready.matrices[0][validation.best.setting]
-    model, late = final_model(best, config, data.take(rows), X[rows], store)
+    model, late = _final_model(best, config, data.take(rows), X[rows], store, validation.root)
     return Outcome(
         model=model,
         scores=validation.scores(),
         best=best.to_dict() | {"backbone": config.features.backbone},
-        test=held_out_scores(model, X, data, ready.test),
-        warnings=(*ready.warnings, *notes, *late),
+        test=_held_out_scores(model, X, data, ready.test),
+        warnings=(*ready.warnings, *notes, *said(config, len(rows)), *late),
         fits=validation.fits + 1,
         config=config,
         validation=validation,
-        **training_part(ready, X if best.setting else None),
-        **surroundings(ready, folds, best, config),
+        **_training_part(ready, X if best.setting else None),
+        **_surroundings(ready, validation, config),
         seconds=time.perf_counter() - started,
     )
 
 
-def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
+def _training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any]:
     """Return what is known of the images that the model is fitted on."""
     rows = ready.train
     return {
@@ -92,24 +104,24 @@ def training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, Any
     }
 
 
-def surroundings(ready: Prepared, folds: list[Fold], best: Candidate, config: Config) -> dict[str, dict]:
+def _surroundings(ready: Prepared, validation: CrossValidation, config: Config) -> dict[str, dict]:
     """Score what a model must beat, what near duplicates make of it, and what fewer images do."""
-    data = ready.data
+    data, best, folds = ready.data, validation.best, validation.folds
     is_quick = config.curve.on and best.setting is not None
     return {
         "baselines": baselines(data.y, ready.pixels, folds) if config.cv.baselines else {},
-        "duplicates": duplicates(ready, best, config),
-        "curve": curve(data, ready.matrices[0][best.setting], folds, best, config) if is_quick else {},
+        "duplicates": duplicates(ready, validation, config),
+        "curve": curve(data, ready.matrices[0][best.setting], validation, config) if is_quick else {},
     }
 
 
-def final_model(
-    best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any
+def _final_model(
+    best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any, root: np.ndarray | None = None
 ) -> tuple[Pipeline, list[str]]:
     """Fit the best candidate on all images; behind its featurizer, it takes images."""
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tail = fit(best, config, X, data.y, data.weights)
+        tail = fit(best, config, X, data.y, data.weights, root=root)
     notes = [str(warning.message) for warning in caught]
     if best.kind.takes_images:
         return tail, notes
@@ -117,8 +129,8 @@ def final_model(
     return Pipeline([("featurizer", head), *tail.steps]), notes
 
 
-def duplicates(ready: Prepared, best: Candidate, config: Config) -> dict[str, Any]:
-    """Count near duplicates; score the chosen parameters with them kept together, and with the leak."""
+def duplicates(ready: Prepared, validation: CrossValidation, config: Config) -> dict[str, Any]:
+    """Count near duplicates; score with them kept together and with the leak: one is known, one is for the best."""
     rows, data = ready.train, ready.data
     copies = members(ready.copies[rows])
     found = {
@@ -130,27 +142,37 @@ def duplicates(ready: Prepared, best: Candidate, config: Config) -> dict[str, An
         "accuracy": None,
         "accuracy_with_leak": None,
     }
-    own = np.arange(len(data)) if ready.own_groups is None else ready.own_groups
-    for name, groups in (("accuracy", merge_groups(own, ready.copies)), ("accuracy_with_leak", own)):
-        if copies:
-            held = replace(data, groups=groups)
-            folds, _ = outer_folds(held, rows, config)
-            matrices = ready.matrices[0]
-            scored = cross_validate(held, matrices, [best], folds, config, probabilities=False)
-            found[name] = scored.scores()["accuracy"]
+    if copies:
+        own = np.arange(len(data)) if ready.own_groups is None else ready.own_groups
+        kept = config.cv.keep_duplicates_together
+        held = replace(data, groups=own if kept else merge_groups(own, ready.copies))
+        folds, _ = outer_folds(held, rows, config)
+        other = cross_validate(
+            held,
+            ready.matrices[0],
+            [validation.best],
+            folds,
+            config,
+            probabilities=False,
+            root=validation.root,
+        )
+        scores = [one.scores()["accuracy"] for one in (validation, other)]
+        found["accuracy"], found["accuracy_with_leak"] = scores if kept else reversed(scores)
     return found
 
 
-def curve(
-    data: Labelled, X: np.ndarray, folds: list[Fold], best: Candidate, config: Config
-) -> dict[str, Any]:
+def curve(data: Labelled, X: np.ndarray, validation: CrossValidation, config: Config) -> dict[str, Any]:
     """Return the learning curve of the chosen parameters, and what more images would bring."""
-    model = Pipeline(best.kind.steps(best.params))
-    if config.model.class_weight == "balanced":
-        model.set_params(classifier__class_weight="balanced")
-    first = folds[: len(folds) // config.cv.repeats]
-    with one_thread_a_core():
-        found = learning_curve(model, X, data.y, first, seed=config.seed)
+    best, folds = validation.best, validation.folds
+    folds = folds[: len(folds) // n_repeats(config, len(data))]
+
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        model = fit_quick(best, config, X[train], data.y[train], None, False, validation.root)
+        return model.predict(X[test])
+
+    fractions = FEW_FRACTIONS if len(data) > FEW else FRACTIONS
+    with one_thread_a_core(at_once([best], {best.setting: X})):
+        found = learning_curve(predict, data.y, folds, fractions, config.seed)
     if not found.sizes:
         return {"sizes": [], "accuracy": [], "sentence": "There are too few images for a learning curve."}
     told = forecast(found, config.curve.factor)
@@ -158,7 +180,7 @@ def curve(
     return {"sizes": list(found.sizes), "accuracy": means} | asdict(told)
 
 
-def held_out_scores(
+def _held_out_scores(
     model: Pipeline, X: np.ndarray, data: Labelled, rows: np.ndarray
 ) -> dict[str, Any] | None:
     """Score the table's own test part."""

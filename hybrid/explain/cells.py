@@ -67,11 +67,11 @@ def spread(parts: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     array([[1.33, 0.67, 0.  ],
            [1.33, 0.67, 0.  ]])
     """
-    rows, columns = (overlaps(old, new) for old, new in zip(parts.shape, shape, strict=True))
+    rows, columns = (_overlaps(old, new) for old, new in zip(parts.shape, shape, strict=True))
     return rows.T @ parts @ columns
 
 
-def overlaps(old: int, new: int) -> np.ndarray:
+def _overlaps(old: int, new: int) -> np.ndarray:
     """Return the share of each of `old` equal stretches that lies in each of `new`."""
     before, after = np.arange(old + 1) / old, np.arange(new + 1) / new
     common = np.minimum(before[1:, None], after[None, 1:]) - np.maximum(before[:-1, None], after[None, :-1])

@@ -53,7 +53,7 @@ def values(classifier: BaseEstimator, X: np.ndarray, column: int) -> np.ndarray:
         inner = [one.estimator for one in classifier.calibrated_classifiers_]
         return np.mean([decision(one, classifier.classes_[column])(X) for one in inner], axis=0)
     if isinstance(classifier, SVC) and len(classifier.classes_) > 2:
-        return against_others(classifier, X, column)
+        return _against_others(classifier, X, column)
     if hasattr(classifier, "decision_function"):
         found = classifier.decision_function(X)
         return found[:, column] if found.ndim == 2 else found if column else -found
@@ -61,7 +61,7 @@ def values(classifier: BaseEstimator, X: np.ndarray, column: int) -> np.ndarray:
     return np.log(chance) - np.log1p(-chance)
 
 
-def against_others(classifier: SVC, X: np.ndarray, column: int) -> np.ndarray:
+def _against_others(classifier: SVC, X: np.ndarray, column: int) -> np.ndarray:
     """Return the mean of a class's decisions against each other class."""
     pairwise = copy.copy(classifier).set_params(decision_function_shape="ovo", break_ties=False)
     pairs = list(combinations(range(len(classifier.classes_)), 2))

@@ -88,7 +88,7 @@ def explain(
     if maps is None:
         return covered(model, featurizer, head, image, label)
     vector = np.concatenate([one.mean(axis=(0, 1)) for one in maps])
-    mean = typical(head, vector) if mean is None else np.asarray(mean, float)
+    mean = _typical(head, vector) if mean is None else np.asarray(mean, float)
     label = head.predict(vector[None])[0] if label is None else label
     decide = decision(head, label)
     parts = walk(decide, mean, steps(maps, mean))
@@ -118,7 +118,7 @@ def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROU
     return parts
 
 
-def typical(head: Pipeline, vector: np.ndarray) -> np.ndarray:
+def _typical(head: Pipeline, vector: np.ndarray) -> np.ndarray:
     """Return the mean training vector as far as the head's first step knows it, or else zeros."""
     first = head[0] if isinstance(head, Pipeline) else head
     mean = getattr(first, "mean_", None)

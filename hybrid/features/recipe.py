@@ -109,9 +109,12 @@ class Recipe:
 
 def read_recipe(params: Mapping[str, object]) -> Recipe:
     """Validate a featurizer's parameters and look up what they name; no network is loaded."""
-    check_plain(params)
+    _check_plain(params)
     record = find(params["backbone"])
-    layers, poolings = as_tuple("layers", params["layers"]), as_tuple("pooling", params["pooling"], POOLINGS)
+    layers, poolings = (
+        _as_tuple("layers", params["layers"]),
+        _as_tuple("pooling", params["pooling"], POOLINGS),
+    )
     size = read_size(params["image_size"]) or record.size
     network = locate(record, params["weights"], params["seed"], size, record.needs_head(layers))
     engine, precision = choose(network, params["engine"], params["precision"])
@@ -124,7 +127,7 @@ def read_recipe(params: Mapping[str, object]) -> Recipe:
     return Recipe(network, frame, tuple(parts), engine, precision, value_range, calibration)
 
 
-def check_plain(params: Mapping[str, object]) -> None:
+def _check_plain(params: Mapping[str, object]) -> None:
     """Refuse what no network could ever accept."""
     for name, (low, high, expected) in WHOLE_NUMBERS.items():
         value = params[name]
@@ -138,7 +141,7 @@ def check_plain(params: Mapping[str, object]) -> None:
             )
 
 
-def as_tuple(name: str, value: object, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
+def _as_tuple(name: str, value: object, allowed: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """A name or a list of names, without repeats."""
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not values or not all(isinstance(one, str) for one in values):

@@ -21,11 +21,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def is_share(value: Any) -> bool:
+def _is_share(value: Any) -> bool:
     return is_number(value) and 0 <= value < 1
 
 
-def is_list(value: Any) -> bool:
+def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
@@ -36,17 +36,17 @@ RULES = {
     "learning_rate": (lambda value: is_number(value) and value > 0, "a number above 0"),
     "tuning_rate": (lambda value: is_number(value) and value > 0, "a number above 0"),
     "weight_decay": (lambda value: is_number(value) and value >= 0, "a number of 0 or more"),
-    "dropout": (is_share, "a number from 0 to below 1"),
-    "label_smoothing": (is_share, "a number from 0 to below 1"),
-    "validation_fraction": (lambda value: is_share(value) and value, "a number between 0 and 1"),
-    "hidden": (lambda value: is_list(value) and all(map(is_count, value)), "widths such as (128,), or ()"),
+    "dropout": (_is_share, "a number from 0 to below 1"),
+    "label_smoothing": (_is_share, "a number from 0 to below 1"),
+    "validation_fraction": (lambda value: _is_share(value) and value, "a number between 0 and 1"),
+    "hidden": (lambda value: _is_list(value) and all(map(is_count, value)), "widths such as (128,), or ()"),
     "optimizer": (is_optimizer, f"{', '.join(map(repr, NAMES))} or a keras.Optimizer"),
     "callbacks": (
-        lambda value: is_list(value) and all(hasattr(one, "on_epoch_end") for one in value),
+        lambda value: _is_list(value) and all(hasattr(one, "on_epoch_end") for one in value),
         "a list of keras.callbacks.Callback",
     ),
     "augment": (
-        lambda value: is_list(value) and set(value) <= set(AUGMENTATIONS),
+        lambda value: _is_list(value) and set(value) <= set(AUGMENTATIONS),
         f"a list of {', '.join(map(repr, AUGMENTATIONS))}",
     ),
 }

@@ -250,8 +250,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         bad = np.flatnonzero(np.isnan(probabilities).any(axis=1))
         if len(bad):
             raise ImageError(
-                f"Got {len(bad)} images that cannot be read (items {bad[:20].tolist()}), for which there is no "
-                "class. Remove them, or call predict_proba: their rows are NaN."
+                f"Got NaN for {len(bad)} images (items {bad[:20].tolist()}), which cannot be read or let the "
+                "network overflow: no class stands for that. Remove them, or call predict_proba."
             )
         return predicted(probabilities, self.classes_, self.target_)
 

@@ -72,9 +72,9 @@ def make_task(
 
 def read_labels(y: Any, n: int) -> Labels:
     """Return the classes, and each image's place among them."""
-    y = as_array(y, n)
+    y = _as_array(y, n)
     if y.ndim == 2 and y.shape[1] > 1:
-        return read_columns(y)
+        return _read_columns(y)
     y = column_or_1d(y, warn=True)
     assert_all_finite(y, input_name="y")
     kinds = {type(label).__name__ for label in y} if y.dtype == object else set()
@@ -87,7 +87,7 @@ def read_labels(y: Any, n: int) -> Labels:
     return Labels("classes", classes, codes)
 
 
-def as_array(y: Any, n: int) -> np.ndarray:
+def _as_array(y: Any, n: int) -> np.ndarray:
     """Return labels as an array with a row an image."""
     if y is None:
         raise ValueError("This classifier requires y to be passed, but the target y is None.")
@@ -103,7 +103,7 @@ def as_array(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def read_columns(y: np.ndarray) -> Labels:
+def _read_columns(y: np.ndarray) -> Labels:
     """Read a matrix with a column a class: one class an image where each row has a single 1, else several."""
     strange = y[~np.isin(y, (0, 1))]
     if len(strange):
@@ -119,7 +119,7 @@ def read_columns(y: np.ndarray) -> Labels:
 
 def join(y: Any, n: int, more: Any, count: int) -> np.ndarray:
     """Put the labels of held-out images behind the others."""
-    y, more = as_array(y, n), as_array(more, count)
+    y, more = _as_array(y, n), _as_array(more, count)
     if y.shape[1:] != more.shape[1:]:
         raise ValueError(
             f"Got validation_data with y of shape {more.shape}, but expected {(count, *y.shape[1:])}."

@@ -51,7 +51,7 @@ def unreadable(items: Sequence, recipe: Recipe) -> list[Failure]:
     return [(row, items[row], reason) for row, reason in enumerate(reasons) if reason is not None]
 
 
-def unfreeze_layers(
+def _unfreeze_layers(
     record: Backbone, model: keras.Model, read_layers: Sequence[keras.Layer], unfreeze: str | int
 ) -> None:
     """Make layers of a Keras model trainable: all behind the stage before, or the last so many that are read."""
@@ -101,7 +101,7 @@ class Learner:
         self.model = headless(network)
         maps = layer_outputs(network.backbone, self.model, list(dict.fromkeys(self.named)))
         self.base = keras.Model(self.model.inputs, maps)
-        unfreeze_layers(network.backbone, self.model, self.base.layers, unfreeze)
+        _unfreeze_layers(network.backbone, self.model, self.base.layers, unfreeze)
         if not self.base.trainable_variables:
             raise ValueError(
                 f"Got unfreeze={unfreeze!r}, but there {network.backbone.name!r} has no weights that can be "

@@ -65,7 +65,7 @@ def decode(raw: Raw, frame: Frame, value_range: Range = None) -> np.ndarray:
 def picture(raw: np.ndarray | Image.Image, value_range: Range = None) -> Image.Image:
     """Return an array or a PIL image as a PIL image that is loaded."""
     if isinstance(raw, np.ndarray):
-        check_shape(raw.shape)
+        _check_shape(raw.shape)
         return from_array(raw, value_range)
     check_size(*raw.size)
     with LOADING:
@@ -80,7 +80,7 @@ def picture(raw: np.ndarray | Image.Image, value_range: Range = None) -> Image.I
     return raw
 
 
-def check_shape(shape: tuple[int, ...]):
+def _check_shape(shape: tuple[int, ...]):
     """Refuse an array that is no picture."""
     if len(shape) == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
         raise ImageError(f"shape {shape} has its channels first; use np.moveaxis(image, 0, -1)")

@@ -97,7 +97,7 @@ def views(image: Image.Image, frame: Frame, value_range: Range = None) -> np.nda
     size = frame.size if turn in SWAPPED else frame.size[::-1]
     windows = frame.windows(height, width) if turn in SWAPPED else frame.windows(width, height)
     windows = [stored(window, turn, width, height) for window in windows]
-    shrink = 1 if frame.interpolation == "nearest" else reduce(image, windows[0], size)
+    shrink = 1 if frame.interpolation == "nearest" else _reduce(image, windows[0], size)
     picture = flat(image, value_range)
     out = np.empty((frame.views, *frame.size, 3), np.uint8)
     for i, window in enumerate(windows):
@@ -129,7 +129,7 @@ def stored(window: Box, turn: int, width: int, height: int) -> Box:
     return left, top, right, bottom
 
 
-def reduce(image: Image.Image, window: Box, size: tuple[int, int]) -> float:
+def _reduce(image: Image.Image, window: Box, size: tuple[int, int]) -> float:
     """Have a JPEG decoded at half, a quarter or an eighth, if that is enough; return by how much."""
     left, top, right, bottom = window
     spare = min((right - left) / size[0], (bottom - top) / size[1]) / OVERSAMPLING

@@ -37,7 +37,7 @@ def as_items(X: object) -> Sequence:
     if hasattr(X, "columns"):
         X = X[X.columns[0]]
     if hasattr(X, "__array__"):
-        X = as_rows(np.asarray(X))
+        X = _as_rows(np.asarray(X))
     if len(X) == 0:
         raise ValueError(f"Got no images, but expected at least one in {EXPECTED}.")
     # To look at an item of another sequence may be to decode it: reading will tell.
@@ -83,7 +83,7 @@ def alone(X: object) -> str:
     return f"Got {kind}, {name(X)}, but expected {EXPECTED}. {wrap if kind == 'one image' else listing}"
 
 
-def as_rows(X: np.ndarray) -> np.ndarray:
+def _as_rows(X: np.ndarray) -> np.ndarray:
     """Return an array with one image an item."""
     got = f"Got an array of shape {X.shape} and dtype {X.dtype}, but expected"
     if X.dtype.kind in "OUT":

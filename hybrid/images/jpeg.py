@@ -57,7 +57,7 @@ def weigh(exc: ValueError):
         raise ImageError(f"damaged ({fault})") from exc
 
 
-class ToldJpeg(ImageFile.PyDecoder):
+class _ToldJpeg(ImageFile.PyDecoder):
     """Pillow's decoder for JPEG, reduced sizes included, which raises where libjpeg warns."""
 
     _pulls_fd = True
@@ -78,4 +78,4 @@ class ToldJpeg(ImageFile.PyDecoder):
         return -1, 0
 
 
-Image.register_decoder(CODEC, ToldJpeg)
+Image.register_decoder(CODEC, _ToldJpeg)

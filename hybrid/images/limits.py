@@ -26,7 +26,7 @@ def check_size(width: int, height: int):
         raise ImageError(f"{width} x {height} pixels are over the limit of {MAX_PIXELS}")
 
 
-class Budget:
+class _Budget:
     """Pixels that threads share: who asks for more than is left waits, unless nobody holds any."""
 
     def __init__(self):
@@ -45,7 +45,7 @@ class Budget:
                 self.changed.notify_all()
 
 
-BUDGET = Budget()
+BUDGET = _Budget()
 if hasattr(os, "register_at_fork"):
     # The threads that hold pixels aren't there in a forked process.
     os.register_at_fork(after_in_child=BUDGET.__init__)

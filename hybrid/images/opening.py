@@ -73,7 +73,7 @@ def canvas(raw: bytes) -> tuple[int, int]:
     return size
 
 
-def mend_png(image: Image.Image, raw: bytes):
+def _mend_png(image: Image.Image, raw: bytes):
     """Compare the pixel data with their sums, and scale the transparent colour to the 8 bits of the pixels."""
     at = 8
     while at + 12 <= len(raw):
@@ -87,7 +87,7 @@ def mend_png(image: Image.Image, raw: bytes):
         image.info["transparency"] = np.multiply(image.info["transparency"], scale).astype(int)
 
 
-def ask_libvips(image: Image.Image, raw: bytes):
+def _ask_libvips(image: Image.Image, raw: bytes):
     """Refuse an AVIF that libvips, where it is installed, finds damaged: Pillow's decoder makes pixels of anything."""
     try:
         import pyvips
@@ -102,4 +102,4 @@ def ask_libvips(image: Image.Image, raw: bytes):
 
 
 # What Pillow leaves out, by format.
-MEND = {"JPEG": tell, "PNG": mend_png, "TIFF": mend, "AVIF": ask_libvips, "PPM": bound}
+MEND = {"JPEG": tell, "PNG": _mend_png, "TIFF": mend, "AVIF": _ask_libvips, "PPM": bound}

@@ -21,7 +21,7 @@ def flat(image: Image.Image, value_range: Range = None) -> Image.Image:
     if mode in ("I", "F") or mode.startswith("I;16"):
         return deep(image, key, value_range)
     if key is not None and mode in ("1", "L", "RGB"):
-        return Image.fromarray(keyed(np.array(image.convert("L") if mode == "1" else image), key))
+        return Image.fromarray(_keyed(np.array(image.convert("L") if mode == "1" else image), key))
     if image.has_transparency_data:
         # convert() knows no way from La to RGBA, and writes the transparency into the original's palette.
         image = (image.convert("LA") if mode == "La" else image.copy()).convert("RGBA")
@@ -33,7 +33,7 @@ def flat(image: Image.Image, value_range: Range = None) -> Image.Image:
     return image if mode in ("L", "RGB") else image.convert("RGB")
 
 
-def keyed(pixels: np.ndarray, key: object) -> np.ndarray:
+def _keyed(pixels: np.ndarray, key: object) -> np.ndarray:
     """Whiten the one colour that is transparent."""
     hit = pixels == key
     pixels[hit.all(axis=-1) if pixels.ndim == 3 else hit] = np.iinfo(pixels.dtype).max
@@ -49,8 +49,8 @@ def deep(image: Image.Image, key: object, value_range: Range) -> Image.Image:
     elif tags.get(BITS_PER_SAMPLE) == (12,):
         values = values * np.uint16(16) + values // np.uint16(256)
     if key is not None:
-        values = keyed(values.copy(), key)
-    grey = eight_bits(values, value_range)
+        values = _keyed(values.copy(), key)
+    grey = _eight_bits(values, value_range)
     # Pillow turns white-is-zero round in TIFF files of up to 8 bits only.
     return Image.fromarray(255 - grey if tags.get(PHOTOMETRIC) == 0 else grey)
 
@@ -71,18 +71,18 @@ def integers(values: np.ndarray, format: str | None, value_range: Range) -> np.n
 
 def from_array(array: np.ndarray, value_range: Range = None) -> Image.Image:
     """Return an array (h, w) or (h, w, 1 | 3 | 4) as a picture of 8 bits."""
-    pixels = eight_bits(array, value_range)
+    pixels = _eight_bits(array, value_range)
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
-def eight_bits(array: np.ndarray, value_range: Range = None) -> np.ndarray:
+def _eight_bits(array: np.ndarray, value_range: Range = None) -> np.ndarray:
     """Return samples as uint8.
 
     Examples
     --------
-    >>> eight_bits(np.array([0, 257, 65535], np.uint16))
+    >>> _eight_bits(np.array([0, 257, 65535], np.uint16))
     array([  0,   1, 255], dtype=uint8)
-    >>> eight_bits(np.array([0, 0.2, 1]), value_range=(0, 1))
+    >>> _eight_bits(np.array([0, 0.2, 1]), value_range=(0, 1))
     array([  0,  51, 255], dtype=uint8)
     """
     if array.dtype == np.uint8:

@@ -24,7 +24,7 @@ def bound(image: Image.Image, raw: bytes):
                 raise ImageError(f"{count} {what} of text are over the limit of {limit}: save as binary PPM")
 
 
-class QuickPpm(ImageFile.PyDecoder):
+class _QuickPpm(ImageFile.PyDecoder):
     """Pillow's decoder for samples from 0 to any number, without its loop."""
 
     _pulls_fd = True
@@ -45,4 +45,4 @@ class QuickPpm(ImageFile.PyDecoder):
         return -1, 0
 
 
-Image.register_decoder(CODEC, QuickPpm)
+Image.register_decoder(CODEC, _QuickPpm)

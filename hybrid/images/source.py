@@ -101,18 +101,18 @@ def read(item: object) -> Raw:
         raise ImageError("no such file; hybrid.load_folder lists what a pattern matches")
     with plainly("cannot be opened"):
         # Opening a device can already act on it, and a pipe may take the file's place after the first look.
-        check_regular(os.stat(path))
-        with open(path, "rb", buffering=0, opener=open_at_once) as file:
-            check_regular(os.fstat(file.fileno()))
+        _check_regular(os.stat(path))
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+            _check_regular(os.fstat(file.fileno()))
             return file.readall()
 
 
-def open_at_once(path: str | os.PathLike, flags: int) -> int:
+def _open_at_once(path: str | os.PathLike, flags: int) -> int:
     """Open a file without waiting for the other end of a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def check_regular(status: os.stat_result):
+def _check_regular(status: os.stat_result):
     """Refuse what is not a regular file, or too large a one."""
     if stat.S_ISDIR(status.st_mode):
         raise ImageError("is a directory; hybrid.load_folder lists its images")

@@ -30,16 +30,16 @@ def mend(image: Image.Image, raw: bytes):
         if not (single or known):
             raise ImageError(f"separate planes of {image.mode}, but expected RGB, RGBA or CMYK")
         if bits == 16 and not image.use_load_libtiff:
-            read_by_libtiff(image, "I;16N" if single else f"{image.mode};16N")
+            _read_by_libtiff(image, "I;16N" if single else f"{image.mode};16N")
     elif tags.prefix == b"MM" and image.use_load_libtiff and image.mode in ("I", "F"):
         # libtiff has turned the bytes round already.
-        read_by_libtiff(image, image.mode)
+        _read_by_libtiff(image, image.mode)
     if image.info["compression"] == "packbits" and len(raw) <= MAX_FOLLOWED:
-        for start, stop, size in strips(tags):
+        for start, stop, size in _strips(tags):
             follow(raw[start:stop], size)
 
 
-def read_by_libtiff(image: Image.Image, rawmode: str):
+def _read_by_libtiff(image: Image.Image, rawmode: str):
     """Have a picture's samples read by libtiff, which returns them in the machine's byte order."""
     tags = image.tag_v2
     extents = 0, 0, tags[Tag.ImageWidth], tags[Tag.ImageLength]
@@ -47,7 +47,7 @@ def read_by_libtiff(image: Image.Image, rawmode: str):
     image.tile = [type(image.tile[0])("libtiff", extents, 0, (rawmode, False, tags.offset))]
 
 
-def strips(tags: Mapping) -> Iterator[tuple[int, int, int]]:
+def _strips(tags: Mapping) -> Iterator[tuple[int, int, int]]:
     """Yield where each strip or tile begins and ends, and to how many bytes it unpacks."""
     width, height = tags[Tag.ImageWidth], tags[Tag.ImageLength]
     tiled = Tag.TileOffsets in tags

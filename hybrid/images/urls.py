@@ -42,7 +42,7 @@ def allowed(address: str) -> bool:
     )
 
 
-class Plain(HTTPConnection):
+class _Plain(HTTPConnection):
     """A connection that asks nothing of a private address: seen once connected, no name can change its mind."""
 
     def connect(self):
@@ -53,11 +53,11 @@ class Plain(HTTPConnection):
             raise ImageError(f"{self.host} is the private address {address}; {ALLOW_PRIVATE}=1 allows it")
 
 
-class Secure(HTTPSConnection, Plain):
+class _Secure(HTTPSConnection, _Plain):
     """The same with TLS, which starts after the look at the address."""
 
 
-CONNECTIONS = {"http": Plain, "https": Secure}
+CONNECTIONS = {"http": _Plain, "https": _Secure}
 
 
 def fetch(url: str) -> bytes:
@@ -92,7 +92,7 @@ def ask(url: str) -> bytes:
             connection.connect()
             # A server may send a byte now and then for ever, which no timeout between two bytes would end.
             hang_up = partial(socket.socket.shutdown, connection.sock, socket.SHUT_RDWR)
-            with closing(connection), alarm(left(end), hang_up):
+            with closing(connection), _alarm(left(end), hang_up):
                 connection.request("GET", quote(target, safe=PRINTABLE), headers=HEADERS)
                 answer = answered(connection.getresponse(), end)
         except (OSError, HTTPException) as exc:
@@ -110,7 +110,7 @@ def answered(response: HTTPResponse, end: float) -> bytes | str:
         return response.getheader("Location")
     if response.status != 200:
         raise ImageError(f"HTTP {response.status} {response.reason}".rstrip())
-    check_bytes(response.length or 0)
+    _check_bytes(response.length or 0)
     content = whole(response, end)
     if response.length:
         raise ImageError(f"truncated answer, {response.length} bytes short")
@@ -122,13 +122,13 @@ def whole(file: BinaryIO, end: float) -> bytes:
     content = bytearray()
     while piece := file.read(PIECE):
         content += piece
-        check_bytes(len(content))
+        _check_bytes(len(content))
         left(end)
     left(end)
     return bytes(content)
 
 
-def check_bytes(size: int):
+def _check_bytes(size: int):
     if size > MAX_BYTES:
         raise ImageError(f"{size} bytes and maybe more are over the limit of {MAX_BYTES} for a URL")
 
@@ -142,7 +142,7 @@ def left(end: float) -> float:
 
 
 @contextmanager
-def alarm(seconds: float, action: Callable[[], object]) -> Iterator[None]:
+def _alarm(seconds: float, action: Callable[[], object]) -> Iterator[None]:
     """Do something after a time, unless what is inside ends before."""
     timer = Timer(seconds, action)
     timer.daemon = True

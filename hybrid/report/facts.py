@@ -51,7 +51,7 @@ def facts(outcome: Outcome) -> dict[str, Any]:
         "doubtful", "coverage", "calibration", "search", "recipe", and "pictures" and "heats" as JPEG files.
     """
     classes = outcome.validation.classes
-    tested, probabilities = placed(outcome)
+    tested, probabilities = _placed(outcome)
     truth = np.searchsorted(classes, outcome.labels)
     predicted = np.where(tested, probabilities.argmax(axis=1), -1)
     doubtful = doubts(truth, np.where(tested[:, None], probabilities, 1), np.arange(len(classes)))
@@ -73,7 +73,7 @@ def facts(outcome: Outcome) -> dict[str, Any]:
     return found | pictures(outcome, found)
 
 
-def placed(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
+def _placed(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the outcome's images were tested, and their probabilities from a model without them."""
     rows, probabilities = outcome.validation.out_of_fold()
     trained = np.unique(np.concatenate(outcome.validation.folds[0]))
@@ -111,10 +111,10 @@ def plane(unit: np.ndarray) -> np.ndarray:
     """Return two numbers an image, so that images alike lie together."""
     # Where others compute, too, OpenMP's threads wait for each other: 54 s instead of 6.
     with threadpool_limits(1):
-        return np.round(unfolded(unit), 3).astype(np.float32)
+        return np.round(_unfolded(unit), 3).astype(np.float32)
 
 
-def unfolded(unit: np.ndarray) -> np.ndarray:
+def _unfolded(unit: np.ndarray) -> np.ndarray:
     """Unfold them by t-SNE, which keeps neighbours together, where there are neither too few nor too many."""
     reduced = PCA(min(50, *unit.shape), random_state=0).fit_transform(unit)
     if not 8 <= len(unit) <= MOST_UNFOLDED or not reduced[:, 0].std():
@@ -162,9 +162,10 @@ def searched(outcome: Outcome) -> list[dict[str, Any]]:
     scores = outcome.validation.searched
     if scores is None:
         return []
+    searched_on = read_candidates(outcome.config, images=len(outcome.images))
     return [
         candidate.to_dict() | {"score": score, "chosen": outcome.validation.chosen.count(candidate)}
-        for candidate, score in zip(read_candidates(outcome.config), scores.tolist(), strict=True)
+        for candidate, score in zip(searched_on, scores.tolist(), strict=True)
     ]
 
 

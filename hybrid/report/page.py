@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hybrid.archive.place import whole
 from hybrid.experiment.outcome import jsonable
 from hybrid.report.pictures import unpacked
 from hybrid.spelling import spelt
@@ -52,13 +53,9 @@ def write_comparison(found: Comparison, path: str | os.PathLike, name: str = "")
 def write(path: str | os.PathLike, template: str, **values: Any) -> Path:
     """Render a template into a file, which appears when it is whole."""
     path = Path(path)
-    text = templates().get_template(template).render(plotly=packed_plotly(), **values)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(spelt(text), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = templates().get_template(template).render(plotly=_packed_plotly(), **values)
+    with whole(path, "utf-8") as file:
+        file.write(spelt(text))
     return path
 
 
@@ -77,7 +74,7 @@ def templates() -> Environment:
 
 
 @cache
-def packed_plotly() -> str:
+def _packed_plotly() -> str:
     """Return Plotly's library, packed to a third: the page unpacks it."""
     try:
         code = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
@@ -116,7 +113,7 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
     truth, predicted, classes = facts["truth"], facts["predicted"], [str(one) for one in facts["classes"]]
     probabilities = facts["probabilities"]
     counts = confusion(truth, predicted, len(classes))
-    rows, folder = np.arange(len(truth)), common_folder(facts["names"])
+    rows, folder = np.arange(len(truth)), _common_folder(facts["names"])
     data = {
         "classes": classes,
         "names": [name.removeprefix(folder) for name in facts["names"]],
@@ -141,8 +138,8 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
         "errors": int(counts.sum() - np.trace(counts)),
         "matrix": counts.tolist() if len(classes) <= MOST_CLASSES else None,
         "pairs": pairs(counts),
-        "by_class": by_class(counts),
-        "wrong": [error(facts, row, heat) for row, heat in zip_longest(facts["worst"][:LISTED], heats)],
+        "by_class": _by_class(counts),
+        "wrong": [error(facts, row, heat) for row, heat in _zip_longest(facts["worst"][:LISTED], heats)],
         "doubtful": facts["doubtful"][:LISTED].tolist(),
         "n_doubtful": len(facts["doubtful"]),
         "copies": copies(facts["copies"]),
@@ -153,19 +150,19 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def common_folder(names: list[str]) -> str:
+def _common_folder(names: list[str]) -> str:
     """Return the folder that all images are in, with the slash at its end, or nothing.
 
     Examples
     --------
-    >>> common_folder(["/photos/cats/1.jpg", "/photos/cars/2.jpg"])
+    >>> _common_folder(["/photos/cats/1.jpg", "/photos/cars/2.jpg"])
     '/photos/'
     """
     start = os.path.commonprefix(names)  # noqa: RUF071
     return start[: max(start.rfind("/"), start.rfind("\\")) + 1]
 
 
-def zip_longest(rows: np.ndarray, heats: list[str]) -> list[tuple[int, str]]:
+def _zip_longest(rows: np.ndarray, heats: list[str]) -> list[tuple[int, str]]:
     return list(zip(rows.tolist(), heats + [""] * len(rows), strict=False))
 
 
@@ -191,7 +188,7 @@ def pairs(counts: np.ndarray) -> list[dict[str, int]]:
     ]
 
 
-def by_class(counts: np.ndarray) -> list[dict[str, Any]]:
+def _by_class(counts: np.ndarray) -> list[dict[str, Any]]:
     """Return images, recall and precision of every class, the one with the least recall first."""
     right, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     found = [

@@ -49,7 +49,7 @@ router = APIRouter()
 
 
 @dataclass(frozen=True)
-class Served:
+class _Served:
     """What the handlers share."""
 
     model: Model
@@ -80,7 +80,7 @@ def make_app(model: Model, work: Work, limits: Limits, local: bool = True) -> Fa
         docs_url=None,
         redoc_url=None,
     )
-    app.state.served = Served(model, limits, queue, Room(limits), metrics)
+    app.state.served = _Served(model, limits, queue, Room(limits), metrics)
     app.include_router(router)
     for path, (name, kind) in PAGES.items():
         content = (Path(__file__).parent / name).read_bytes()
@@ -135,7 +135,7 @@ FORM_SCHEMA = {
 )
 async def predict(request: Request) -> dict:
     """Predict the class of each image of a form. Uploads are not kept."""
-    served: Served = request.app.state.served
+    served: _Served = request.app.state.served
     try:
         with served.room.share() as take:
             uploads = await receive(request, take, served.limits, served.model.urls)
@@ -144,7 +144,7 @@ async def predict(request: Request) -> dict:
         raise HTTPException(503, "Too much waits already. Try again.", RETRY) from exc
 
 
-async def predictions(served: Served, uploads: list[Upload]) -> list[dict]:
+async def predictions(served: _Served, uploads: list[Upload]) -> list[dict]:
     """Wait for the records of images."""
     names, contents = zip(*uploads, strict=True)
     waiting = map(asyncio.wrap_future, served.queue.put(contents))

@@ -21,7 +21,7 @@ Upload = tuple[str, bytes]
 Take = Callable[[int], None]
 
 
-class InMemory(MultiPartParser):
+class _InMemory(MultiPartParser):
     """Starlette's parser, which writes no part of an upload to the disk."""
 
     spool_max_size = 1 << 40
@@ -51,7 +51,7 @@ async def parse(request: Request, take: Take, limits: Limits) -> FormData:
         raise TooLarge
     most = {"max_files": limits.images, "max_fields": limits.images}
     try:
-        return await InMemory(request.headers, counted(request, take), **most).parse()
+        return await _InMemory(request.headers, counted(request, take), **most).parse()
     except ClientDisconnect as exc:
         raise HTTPException(400, "The client went away.") from exc
     except (MultiPartException, UnicodeError) as exc:

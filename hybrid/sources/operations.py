@@ -81,12 +81,12 @@ def check_network(xml: bytes, size: int) -> Element:
     """Return an OpenVINO network's XML, if it is one of allowed operations and sizes; `size` is its weights'."""
     check_text(xml)
     root = ElementTree.fromstring(xml)
-    check_layers(root, size)
-    check_shapes(root)
+    _check_layers(root, size)
+    _check_shapes(root)
     return root
 
 
-def check_layers(root: Element, size: int):
+def _check_layers(root: Element, size: int):
     """Raise ValueError for an OpenVINO network of other operations, or whose constants are not in its weights."""
     layers = list(root.iter("layer"))
     check_types((layer.get("type", "") for layer in layers), OPENVINO)
@@ -98,7 +98,7 @@ def check_layers(root: Element, size: int):
                 raise ValueError(f"its constant {layer.get('name')!r:.80} is not in its weights")
 
 
-def check_shapes(root: Element):
+def _check_shapes(root: Element):
     """Raise ValueError where a shape takes long to compute."""
     layers = {layer.get("id"): layer for layer in root.iter("layer")}
     feeds = defaultdict(list)
@@ -108,11 +108,11 @@ def check_shapes(root: Element):
     for key, layer in layers.items():
         if layer.get("type") in SHAPED:
             for port, feed in feeds[key]:
-                if port != "0" and shape_size(layers, feeds, feed, sizes) > MOST_STEPS:
+                if port != "0" and _shape_size(layers, feeds, feed, sizes) > MOST_STEPS:
                     raise ValueError(f"its {layer.get('type')} takes a shape of too many steps")
 
 
-def shape_size(layers: dict[str, Element], feeds: dict, key: str, sizes: dict[str, int]) -> int:
+def _shape_size(layers: dict[str, Element], feeds: dict, key: str, sizes: dict[str, int]) -> int:
     """Return how many numbers a layer gives at most, which is as many as it takes: `STEPS` repeat none."""
     if key not in sizes:
         kind = layers[key].get("type")
@@ -125,7 +125,7 @@ def shape_size(layers: dict[str, Element], feeds: dict, key: str, sizes: dict[st
         elif kind == "Const":
             sizes[key] = int(layers[key].find("data").get("size"))
         else:
-            sizes[key] = sum(shape_size(layers, feeds, feed, sizes) for _, feed in feeds[key])
+            sizes[key] = sum(_shape_size(layers, feeds, feed, sizes) for _, feed in feeds[key])
     return sizes[key]
 
 
@@ -138,8 +138,8 @@ def check_model(model: openvino.Model, size: int):
         if constant:
             fixed.add(node.get_friendly_name())
         for output in node.outputs():
-            count = elements(output.partial_shape)
-            total, work = total + count, work + count * effort(node)
+            count = _elements(output.partial_shape)
+            total, work = total + count, work + count * _effort(node)
             grown += count * output.element_type.size if constant else 0
             if count > MOST_OF_ONE and node.get_type_name() != "Constant":
                 raise ValueError(f"its {node.get_type_name()} gives {count} numbers an image")
@@ -147,22 +147,22 @@ def check_model(model: openvino.Model, size: int):
         raise ValueError(f"it takes {total:.1g} numbers and {work:.1g} multiplications an image")
 
 
-def elements(shape: openvino.PartialShape) -> int:
+def _elements(shape: openvino.PartialShape) -> int:
     """Count the numbers of a tensor; a size that is not known yet counts as 1."""
     if shape.rank.is_dynamic:
         return 1
     return prod(one.get_length() if one.is_static else 1 for one in shape)
 
 
-def effort(node: openvino.Node) -> int:
+def _effort(node: openvino.Node) -> int:
     """Count the multiplications that a number of an operation's output takes."""
     kind, shapes = node.get_type_name(), [value.get_partial_shape() for value in node.inputs()]
     if kind == "Convolution":
-        return elements(shapes[1]) // max(1, shapes[1][0].get_length())
+        return _elements(shapes[1]) // max(1, shapes[1][0].get_length())
     if kind == "GroupConvolution":
-        return elements(shapes[1]) // max(1, shapes[1][0].get_length() * shapes[1][1].get_length())
+        return _elements(shapes[1]) // max(1, shapes[1][0].get_length() * shapes[1][1].get_length())
     if kind == "MatMul":
         return max(one.get_length() if one.is_static else 1 for one in list(shapes[0])[-2:])
     if kind in ("AvgPool", "MaxPool"):
         return prod(node.get_attributes()["kernel"])
-    return 1 + sum(map(elements, shapes)) // max(1, elements(node.output(0).get_partial_shape()))
+    return 1 + sum(map(_elements, shapes)) // max(1, _elements(node.output(0).get_partial_shape()))

@@ -55,21 +55,21 @@ class Filed(Source, Protocol):
     def read(self, path: Path) -> Backbone: ...
 
 
-class KerasSource(Source, Protocol):
+class _KerasSource(Source, Protocol):
     """Engine "tensorflow" runs it, and "openvino" by converting it."""
 
     def build(self, network: Network) -> keras.Model:
         """Return the model with its weights: layer "last" first, with the head "predictions" second."""
 
 
-class OpenVINOSource(Source, Protocol):
+class _OpenVINOSource(Source, Protocol):
     """Engine "openvino" alone runs it."""
 
     def read_model(self, core: openvino.Core, network: Network, layers: tuple[str, ...]) -> openvino.Model:
         """Return its float32 model: one uint8 image in, the map of each layer as one output."""
 
 
-class NumPySource(Source, Protocol):
+class _NumPySource(Source, Protocol):
     """Engine "tiny" runs it."""
 
     def maps(self, network: Network, batch: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from scipy.optimize import curve_fit
-from sklearn.base import BaseEstimator, clone
 
 from hybrid.statistics.intervals import interval
 
 FRACTIONS = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0)
 FARTHEST = 4.0
 WIDEST = 0.2
+
+Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class _Forecast:
     """What more images would bring; the figures are None where the curve does not tell."""
 
     more: int  # images a class
@@ -58,21 +59,14 @@ def stratified_order(y: ArrayLike, seed: int = 0) -> np.ndarray:
 
 
 def _accuracy(
-    estimator: BaseEstimator,
-    X: np.ndarray,
-    y: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
-    fraction: float,
-    seed: int,
+    predict: Predict, y: np.ndarray, train: np.ndarray, test: np.ndarray, fraction: float, seed: int
 ) -> float:
     part = train[stratified_order(y[train], seed)][: round(fraction * len(train))]
-    return float(np.mean(clone(estimator).fit(X[part], y[part]).predict(X[test]) == y[test]))
+    return float(np.mean(predict(part, test) == y[test]))
 
 
 def learning_curve(
-    estimator: BaseEstimator,
-    X: ArrayLike,
+    predict: Predict,
     y: ArrayLike,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     fractions: Sequence[float] = FRACTIONS,
@@ -83,11 +77,9 @@ def learning_curve(
 
     Parameters
     ----------
-    estimator : classifier
-        With its hyper-parameters set, and without a cross-validation of its own, for which small parts have
-        too few images. It is fitted ``len(fractions) * len(folds)`` times.
-    X : array of shape (n, d)
-        Features.
+    predict : callable
+        Called with rows to train on and rows to test, ``len(fractions) * len(folds)`` times; returns the labels
+        that a model of some hyper-parameters, chosen before, gives the latter.
     y : array of shape (n,)
         Labels.
     folds : list of (train, test)
@@ -101,16 +93,17 @@ def learning_curve(
     -------
     Curve
     """
-    X, y = np.asarray(X), np.asarray(y)
+    y = np.asarray(y)
     n_classes = len(np.unique(y))
     smallest = 2 * n_classes / min(len(train) for train, _ in folds)
     fractions = [fraction for fraction in fractions if fraction >= smallest or fraction == fractions[-1]]
+    # The longest fits first: no core then waits for the last one.
     scores = Parallel(n_jobs=n_jobs)(
-        delayed(_accuracy)(estimator, X, y, np.asarray(train), test, fraction, seed)
-        for fraction in fractions
+        delayed(_accuracy)(predict, y, np.asarray(train), test, fraction, seed)
+        for fraction in reversed(fractions)
         for train, test in folds
     )
-    values = np.reshape(scores, (len(fractions), len(folds)))
+    values = np.reshape(scores, (len(fractions), len(folds)))[::-1]
     n_train, n_test = (float(np.mean([len(fold[i]) for fold in folds])) for i in (0, 1))
     return Curve(
         sizes=tuple(fraction * n_train for fraction in fractions),
@@ -162,7 +155,7 @@ def _extrapolate(curve: Curve, factor: float, level: float) -> tuple[float, floa
     return then, low, high
 
 
-def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> Forecast:
+def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> _Forecast:
     """Extrapolate a learning curve to `factor` times the images.
 
     An inverse power law, ``ceiling - loss * n ** -rate``, is fitted to the means over the folds, weighted by
@@ -201,10 +194,12 @@ def forecast(curve: Curve, factor: float = 2.0, level: float = 0.95) -> Forecast
     except (ValueError, RuntimeError) as reason:
         # curve_fit raises RuntimeError where it finds no fit.
         sentence = f"What {more} more images a class would bring cannot be told: {reason}."
-        return Forecast(more, now, None, None, None, sentence)
+        return _Forecast(more, now, None, None, None, sentence)
+    if now == 1 and then > 0.999:
+        return _Forecast(more, now, then, low, high, "More images cannot raise an accuracy of 1.000.")
     change = "hardly change accuracy:" if then - now < 0.005 else "bring accuracy"
     sentence = (
         f"About {more} more images a class would {change} from {now:.3f} to {then:.3f} "
         f"({100 * level:.0f} %: {low:.3f} to {high:.3f})."
     )
-    return Forecast(more, now, then, low, high, sentence)
+    return _Forecast(more, now, then, low, high, sentence)

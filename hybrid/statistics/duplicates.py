@@ -16,6 +16,9 @@ from hybrid.statistics.neighbours import BLOCK, directions, nearest
 THRESHOLD = 0.8
 CROWD = 5
 SHARE = 0.5
+# Axes that tell which images might have a duplicate; how many images tell the axes, and the usual crowd.
+AXES, SAMPLE = 64, 2000
+SLACK = 1e-5
 
 
 def _join(labels: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
@@ -34,18 +37,41 @@ def _numbered(labels: Iterable) -> np.ndarray:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
 
 
-def _reach(unit: np.ndarray, threshold: float) -> np.ndarray:
-    """Say for every image how far off (1 - cosine) a duplicate of it may be."""
+def _company(unit: np.ndarray, distance: float) -> np.ndarray:
+    """Find rows with another one as near (1 - cosine), or all that might have one: on a few axes.
+
+    A projection takes nothing apart, so that what is far off there is far off.
+    """
+    n, width = unit.shape
+    if width > 2 * AXES:
+        some = unit[:: -(-n // SAMPLE)]
+        start = np.random.default_rng(0).standard_normal((width, AXES)).astype(np.float32)
+        axes, _ = np.linalg.qr(some.T @ (some @ start))
+        unit = unit @ axes
+    half = np.einsum("ij,ij->i", unit, unit) / 2
+    found = np.zeros(n, bool)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        # Half the squared distance of rows of length 1 is 1 - cosine.
+        apart = half[start:] - unit[start:stop] @ unit[start:].T
+        near = apart <= (distance + SLACK) - half[start:stop, None]
+        near[np.arange(stop - start), np.arange(stop - start)] = False
+        found[start:stop] |= near.any(axis=1)
+        found[start:] |= near.any(axis=0)
+    return np.flatnonzero(found)
+
+
+def _reach(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.ndarray:
+    """Say for some rows how far off (1 - cosine) a duplicate of them may be."""
     n = len(unit)
-    filled = unit.any(axis=1)
-    if filled.sum() < 2:
-        return np.full(n, -1.0)
     crowd = min(CROWD, max(1, n // 10))
-    far = nearest(unit, unit, crowd, groups=np.arange(n))[1][:, -1]
+    some = np.arange(0, n, -(-n // SAMPLE))
+    # One more than the crowd: a row is the nearest to itself.
+    far, usual = (nearest(unit, unit[of], crowd + 1)[1][:, -1] for of in (rows, some))
     # Many copies of an image would be the very crowd it has to stand out from: hence the set's median.
-    reach = SHARE * np.maximum(far, SHARE * np.median(far[filled]))
+    reach = SHARE * np.maximum(far, SHARE * np.median(usual))
     # Equal rows are up to an ulp or two apart.
-    return np.where(filled, np.clip(reach, 1e-6, max(1e-6, 1 - threshold)), -1.0)
+    return np.clip(reach, 1e-6, max(1e-6, 1 - threshold))
 
 
 def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
@@ -53,7 +79,8 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
 
     Two images are near duplicates where their features' cosine is at least `threshold` and stands out from
     the crowd: the distance (1 - cosine) is at most half that from either image to its fifth-nearest (to a
-    nearer one in sets below 50 images; one closer than half the set's median counts as that far). Without the
+    nearer one in sets below 50 images; one closer than half the set's median counts as that far, which of more
+    than 2,000 images some tell). Without the
     second condition no threshold would do for all networks and subjects: some give every pair 0.9. For pairs
     that are sure, at the price of missing many, ask for 0.95.
 
@@ -67,7 +94,8 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
     Returns
     -------
     array of int, shape (n,)
-        Group numbers from 0, in order of appearance. The n x n cosines are never held at once.
+        Group numbers from 0, in order of appearance. The n x n cosines are never held at once, and of
+        images without one near them never computed: they tell on a few axes, where no two lie further apart.
 
     Examples
     --------
@@ -77,15 +105,21 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
     if not 0 < threshold <= 1:
         raise ValueError(f"Got threshold={threshold!r}, but expected a cosine above 0 and up to 1.")
     unit = directions(features)
-    reach = _reach(unit, threshold).astype(np.float32)
     labels = np.arange(len(unit))
-    for start in range(0, len(unit), BLOCK):
-        rows = slice(start, start + BLOCK)
-        near = 1 - unit[rows] @ unit[start:].T <= np.minimum(reach[rows, None], reach[None, start:])
-        near &= labels[rows, None] != labels[None, start:]
+    filled = np.flatnonzero(unit.any(axis=1))
+    rows = _company(unit[filled], 1 - threshold)
+    if not len(rows):
+        return labels
+    reach = _reach(unit[filled], rows, threshold).astype(np.float32)
+    rows = filled[rows]
+    close = unit[rows]
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        near = 1 - close[part] @ close[start:].T <= np.minimum(reach[part, None], reach[None, start:])
+        near &= labels[rows[part], None] != labels[None, rows[start:]]
         i, j = np.nonzero(near)
         if len(i):
-            labels = _join(labels, start + i, start + j)
+            labels = _join(labels, rows[start + i], rows[start + j])
     return _numbered(labels)
 
 

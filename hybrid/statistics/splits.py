@@ -6,9 +6,8 @@ import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from hybrid.statistics.duplicates import merge_groups
+from hybrid.statistics.duplicates import members, merge_groups
 
 ATTEMPTS = 10
 
@@ -20,9 +19,7 @@ def _named(labels: np.ndarray) -> str:
 
 def _check(y: np.ndarray, groups: np.ndarray, n_splits: int) -> None:
     """Refuse classes that no split can both train on and test; warn of those that test parts will lack."""
-    classes, codes = np.unique(y, return_inverse=True)
-    pairs = np.unique(np.column_stack([codes, groups]), axis=0)
-    counts = np.bincount(pairs[:, 0], minlength=len(classes))
+    classes, counts = groups_by_class(y, groups)
     if len(classes) < 2:
         raise ValueError(f"Got images of {len(classes)} class, but expected at least 2.")
     if (counts < 2).any():
@@ -43,15 +40,37 @@ def _check(y: np.ndarray, groups: np.ndarray, n_splits: int) -> None:
         )
 
 
+def groups_by_class(y: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count the groups, given by numbers, that have images of each class: classes, counts."""
+    classes, codes = np.unique(y, return_inverse=True)
+    pairs = np.unique(np.column_stack([codes, groups]), axis=0)
+    return classes, np.bincount(pairs[:, 0], minlength=len(classes))
+
+
 def _one_repeat(y: np.ndarray, groups: np.ndarray, n_splits: int, seed: int) -> list:
-    grouped = len(np.unique(groups)) < len(y)
-    splitter = StratifiedGroupKFold if grouped else StratifiedKFold
-    with warnings.catch_warnings():
-        # `_check` has said it, with names.
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        return list(
-            splitter(n_splits, shuffle=True, random_state=seed).split(y, y, groups if grouped else None)
-        )
+    """Deal out groups, the largest first, each to the fold that has least of its classes; then single images."""
+    rng = np.random.default_rng(seed)
+    classes, codes = np.unique(y, return_inverse=True)
+    totals = np.bincount(codes)
+    counts = np.zeros((n_splits, len(classes)))
+    fold = np.empty(len(y), int)
+    sizes = np.bincount(groups)
+    together = members(groups)
+    together = [together[i] for i in rng.permutation(len(together))]
+    for rows in sorted(together, key=len, reverse=True):
+        own = np.bincount(codes[rows], minlength=len(classes))
+        # What the sum of squared shares grows by, but for what is the same in every fold.
+        growth = counts @ (own / totals**2)
+        fold[rows] = chosen = np.lexsort((counts.sum(axis=1), growth.round(12)))[0]
+        counts[chosen] += own
+    single = np.flatnonzero(sizes[groups] == 1)
+    for code in np.argsort(-totals, kind="stable"):
+        rows = rng.permutation(single[codes[single] == code])
+        level = counts[:, code, None] + np.arange(len(rows))
+        order = np.lexsort((np.repeat(counts.sum(axis=1), len(rows)), level.ravel()))[: len(rows)]
+        fold[rows] = order // max(1, len(rows))
+        counts[:, code] += np.bincount(fold[rows], minlength=n_splits)
+    return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(n_splits)]
 
 
 def _lacking(y: np.ndarray, split: list) -> np.ndarray:
@@ -100,8 +119,8 @@ def folds(
     --------
     >>> for train, test in folds(["ant", "bee"] * 3, groups=[0, 1, 0, 1, 2, 3], n_splits=2):
     ...     print(train, test)
-    [1 3 4] [0 2 5]
     [0 2 5] [1 3 4]
+    [1 3 4] [0 2 5]
     """
     y = np.asarray(y)
     groups = np.arange(len(y)) if groups is None else merge_groups(groups, range(len(y)))

@@ -42,15 +42,15 @@ SURROUNDINGS = BUSY | {
 # The file last: a new one must never find the old one's journal.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
 
-_databases: dict[Path, Database] = {}
+_databases: dict[Path, _Database] = {}
 _registry = threading.Lock()
 
 
-class Refused(OSError):
+class _Refused(OSError):
     """What is there is not ours to read."""
 
 
-class Database:
+class _Database:
     """A file that holds one schema; there is one a (path, process): see `database`."""
 
     def __init__(self, path: Path, schema: Sequence[str], version: int):
@@ -155,7 +155,7 @@ class Database:
             with self._guard(self._patience):
                 self._open_writable()
         except (sqlite3.OperationalError, OSError) as exc:
-            if isinstance(exc, Refused) or _busy(exc) or not os.path.exists(self.path):
+            if isinstance(exc, _Refused) or _busy(exc) or not os.path.exists(self.path):
                 raise
             self._disconnect()
             self._read_only, self.writable = True, False
@@ -167,7 +167,7 @@ class Database:
         """Refuse a folder or a pipe in the place of a file: SQLite would wait for the other end of a pipe."""
         for place in (f"{self.path}{suffix}" for suffix in SUFFIXES):
             if os.path.exists(place) and not os.path.isfile(place):
-                raise Refused(f"{os.path.basename(place)!r} is no regular file")
+                raise _Refused(f"{os.path.basename(place)!r} is no regular file")
 
     def _open_writable(self) -> None:
         if not os.path.exists(self.path):
@@ -219,7 +219,7 @@ class Database:
         if version == self.version:
             return True
         if version or tables:
-            raise Refused(f"its format is {version}, this version of hybrid knows {self.version}")
+            raise _Refused(f"its format is {version}, this version of hybrid knows {self.version}")
         return False
 
     def _heal(self, exc: Exception, patience: float | None, last: bool) -> bool:
@@ -279,11 +279,11 @@ class Database:
             warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
-def open_database(path: Path, schema: Sequence[str], version: int) -> Database:
+def open_database(path: Path, schema: Sequence[str], version: int) -> _Database:
     """Return this process's one handle on a file."""
     with _registry:
         if path not in _databases:
-            _databases[path] = Database(path, schema, version)
+            _databases[path] = _Database(path, schema, version)
         return _databases[path]
 
 
@@ -313,7 +313,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-_forking: list[Database] = []
+_forking: list[_Database] = []
 
 
 def _before_fork() -> None:

@@ -59,12 +59,12 @@ def read_limit(limit: int | str) -> int:
     return size
 
 
-def file_key(path: str | os.PathLike) -> bytes:
+def _file_key(path: str | os.PathLike) -> bytes:
     """Name a file for good; bytes, for not every file's name is text."""
     return os.fsencode(os.path.abspath(path))
 
 
-def file_stamp(status: os.stat_result) -> bytes:
+def _file_stamp(status: os.stat_result) -> bytes:
     """Return what changes with a file's content; ctime too, because copying tools set mtime back."""
     return b"%d %d %d %d" % (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
@@ -213,7 +213,7 @@ class FeatureStore:
         keys: list[tuple[bytes, bytes] | None] = []
         for path in paths:
             try:
-                keys.append((file_key(path), file_stamp(os.stat(path))))
+                keys.append((_file_key(path), _file_stamp(os.stat(path))))
             except (OSError, ValueError):  # ValueError: a null in the name
                 keys.append(None)
 
@@ -241,7 +241,7 @@ class FeatureStore:
         rows = []
         for path, status, digest in entries:
             if status.st_mtime_ns < horizon:
-                parts = file_key(path), file_stamp(status), digest
+                parts = _file_key(path), _file_stamp(status), digest
                 rows.append((checksum(*parts), *parts))
         if rows:
             statement = "REPLACE INTO files (checksum, path, stamp, digest) VALUES (?, ?, ?, ?)"

@@ -72,7 +72,7 @@ def parts(
         yield pd.concat([about, features], axis=1)
 
 
-def write_parquet(tables: Iterable[pd.DataFrame], file: BinaryIO):
+def _write_parquet(tables: Iterable[pd.DataFrame], file: BinaryIO):
     import pyarrow
     import pyarrow.parquet
 
@@ -96,4 +96,4 @@ def write_csv(tables: Iterable[pd.DataFrame], file: TextIO):
         )
 
 
-WRITERS = {".parquet": (write_parquet, None), ".csv": (write_csv, "utf-8")}
+WRITERS = {".parquet": (_write_parquet, None), ".csv": (write_csv, "utf-8")}

@@ -70,7 +70,7 @@ def predict(
     features, model = split(model, images)
     columns = {"image": [shown(item, i) for i, item in enumerate(images)]} | classify(model, features)
     if sets is not None:
-        columns["set"] = label_sets(model, columns, extras, sets)
+        columns["set"] = _label_sets(model, columns, extras, sets)
     if neighbours:
         columns["neighbours"] = similar(features, extras, neighbours)
     if MEMORY in extras:
@@ -144,7 +144,7 @@ def classify(model: BaseEstimator, features: Sequence) -> dict[str, list]:
     }
 
 
-def label_sets(model: BaseEstimator, columns: dict[str, list], extras: dict, coverage: float) -> list[list]:
+def _label_sets(model: BaseEstimator, columns: dict[str, list], extras: dict, coverage: float) -> list[list]:
     """Return the classes that hold the right one as often as asked."""
     from hybrid.statistics.sets import prediction_sets
 

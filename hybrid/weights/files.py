@@ -48,7 +48,7 @@ def drawn(name: str, seed: int | None) -> Weights:
         raise ValueError(
             f"Got weights=None and seed={seed!r}, but random weights need an integer seed of 0 or more."
         )
-    return Weights(None, text_digest(name, DRAWING, int(seed)), int(seed))
+    return Weights(None, _text_digest(name, DRAWING, int(seed)), int(seed))
 
 
 def given(path: Path, published: Iterable[WeightsFile | None] = ()) -> Weights:
@@ -67,7 +67,7 @@ def given(path: Path, published: Iterable[WeightsFile | None] = ()) -> Weights:
 def brought(path: Path, files: Iterable[Path]) -> Weights:
     """Return the weights of a user's own network, known by all of its files and their names."""
     told = [(file.name, file_digest(file)) for file in files if file.is_file()]
-    return Weights(path, text_digest(*told), published=True)
+    return Weights(path, _text_digest(*told), published=True)
 
 
 def file_digest(path: str | os.PathLike, kind: str = "blake2b") -> str:
@@ -94,6 +94,6 @@ def kind_of(digest: str) -> str:
     return "md5" if len(digest) == 32 else "sha256"
 
 
-def text_digest(*parts: object) -> str:
+def _text_digest(*parts: object) -> str:
     """Return the hash of plain values."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()

@@ -18,7 +18,7 @@ STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2",
 
 
 @dataclass(frozen=True)
-class Storage:
+class _Storage:
     """A run of numbers that comes later in the file."""
 
     key: str
@@ -30,7 +30,7 @@ class Storage:
 class Tensor:
     """A view into a storage."""
 
-    storage: Storage
+    storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -100,4 +100,4 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key, _, length, view = name
         if kind != "storage" or dtype not in STORAGES.values() or view is not None or type(length) is not int:
             raise pickle.UnpicklingError(f"it refers to {name!r}")
-        return Storage(key, dtype, length)
+        return _Storage(key, dtype, length)
