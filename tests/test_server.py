@@ -365,7 +365,8 @@ def test_the_document_is_kept_against_what_a_fuzzer_makes_of_it(server, tmp_path
     assert "passed" in result.stdout
 
 
-def test_a_queue_takes_all_or_nothing_and_forgets_who_went():
+def test_a_queue_takes_all_or_nothing_and_forgets_who_went(monkeypatch):
+    monkeypatch.setattr("hybrid.server.queue.WORKERS", 1)
     seen = []
 
     def work(items):

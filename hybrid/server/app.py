@@ -43,6 +43,7 @@ PROBLEMS = {
     422: "Images that cannot be used, each named with the reason; or too many, or none.",
     503: "The queue is full, or there was no answer in time: try again after Retry-After seconds.",
 }
+DEAD = "The threads that predict have ended."
 
 router = APIRouter()
 
@@ -166,11 +167,11 @@ async def model(request: Request) -> Model:
     return request.app.state.served.model
 
 
-@router.get("/health", responses={503: {"model": Problem, "description": "The worker has ended."}})
+@router.get("/health", responses={503: {"model": Problem, "description": DEAD}})
 async def health(request: Request) -> Health:
     """Say whether the server answers."""
-    if not request.app.state.served.queue.thread.is_alive():
-        raise HTTPException(503, "The worker has ended.")
+    if not request.app.state.served.queue.alive:
+        raise HTTPException(503, DEAD)
     return Health(status="ok")
 
 

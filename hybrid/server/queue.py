@@ -1,4 +1,4 @@
-"""Images of many requests in, a future each out: one thread answers together what waits at the time."""
+"""Images of many requests in, a future each out: what waits at a time is answered together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Generic, TypeVar
 
 from hybrid.server.limits import Full
 
+# One batch is decoded while the network runs another.
+WORKERS = 2
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 class Queue(Generic[Item, Answer]):
-    """A bounded queue and its worker; `work` takes up to `most` items and returns an answer for each.
+    """A bounded queue and its threads; `work` takes up to `most` items and returns an answer for each.
 
     Examples
     --------
@@ -28,18 +30,25 @@ class Queue(Generic[Item, Answer]):
         self.work, self.capacity, self.most = work, capacity, most
         self.waiting: deque[tuple[Item, Future[Answer]]] = deque()
         self.changed, self.closed = Condition(), False
-        self.thread = Thread(target=self.run, name="hybrid-queue", daemon=True)
+        self.threads = [Thread(target=self.run, daemon=True) for _ in range(WORKERS)]
 
     def __enter__(self) -> Queue[Item, Answer]:
-        self.thread.start()
+        for thread in self.threads:
+            thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Take no more, and answer what waits."""
         with self.changed:
             self.closed = True
-            self.changed.notify()
-        self.thread.join()
+            self.changed.notify_all()
+        for thread in self.threads:
+            thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads work."""
+        return all(thread.is_alive() for thread in self.threads)
 
     def put(self, items: Sequence[Item]) -> list[Future[Answer]]:
         """Let items wait for their answers: all of them, or none if there is no room."""
