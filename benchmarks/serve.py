@@ -64,7 +64,7 @@ def make_bundle(folder, backbone, paths) -> str:
     from hybrid import build_pipeline, save
     from hybrid.statistics.neighbours import remember
 
-    model = build_pipeline("logistic", backbone=backbone)
+    model = build_pipeline("logistic", backbone=backbone, store=None)
     labels = [i % 10 for i in range(len(paths))]
     model.fit(paths, labels)
     extras = {"memory": remember(model[0].transform(paths)), "images": paths, "labels": labels}
