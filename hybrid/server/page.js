@@ -1,13 +1,10 @@
 // Images in, cards out. Whatever a file or a model is called goes through textContent, and so is text.
 const AT_ONCE = 4, MOST_CLASSES = 5, MOST_TRIES = 30;
 const byId = id => document.getElementById(id);
-const model = await (await fetch("/model")).json();
+const told = fetch("/model").then(answer => answer.json());
 const waiting = [];
 let running = 0;
 
-byId("name").textContent = model.name;
-byId("about").textContent = about(model);
-byId("limits").textContent = `Up to ${model.megabytes} MB an image. JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM.`;
 for (const id of ["files", "camera"]) {
   byId(id).addEventListener("change", event => { add(event.target.files); event.target.value = ""; });
 }
@@ -19,6 +16,11 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (kind === "drop") add(event.dataTransfer.files);
   });
 }
+
+const model = await told;
+byId("name").textContent = model.name;
+byId("about").textContent = about(model);
+byId("limits").textContent = `Up to ${model.megabytes} MB an image. JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM.`;
 
 function about({ classes, accuracy }) {
   const share = value => (100 * value).toFixed(1);
@@ -53,6 +55,8 @@ async function work() {
 
 async function predict(file, card) {
   try {
+    // Files may come before the model is known.
+    await told;
     if (file.size > model.megabytes * 2 ** 20) throw new Error(`The file is over the limit of ${model.megabytes} MB.`);
     show(card, await ask(file));
   } catch (error) {
