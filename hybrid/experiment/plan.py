@@ -186,7 +186,7 @@ def _duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> _duration(42), duration(5400)
+    >>> _duration(42), _duration(5400)
     ('42 s', '90 min')
     """
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
