@@ -34,14 +34,8 @@ html_title = f"hybrid {release}"
 html_additional_pages = {"index": "start.html"}
 # Relative to the source folder for some of Sphinx, to this one for the rest.
 templates_path = [str(Path(__file__).parent / "_templates")]
-html_theme_options = {
-    "show_prev_next": False,
-    "navbar_align": "left",
-    "header_links_before_dropdown": 6,
-    "footer_start": [],
-    "footer_end": [],
-}
-html_sidebars = {"**": ["sidebar-nav-bs"]}
+html_theme_options = {"show_prev_next": False, "navbar_center": [], "footer_start": [], "footer_end": []}
+html_sidebars = {"**": ["globaltoc.html"]}
 html_show_sourcelink = False
 
 
