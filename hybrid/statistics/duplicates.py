@@ -107,10 +107,11 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
     unit = directions(features)
     labels = np.arange(len(unit))
     filled = np.flatnonzero(unit.any(axis=1))
-    rows = _company(unit[filled], 1 - threshold)
+    full = unit if len(filled) == len(unit) else unit[filled]
+    rows = _company(full, 1 - threshold)
     if not len(rows):
         return labels
-    reach = _reach(unit[filled], rows, threshold).astype(np.float32)
+    reach = _reach(full, rows, threshold).astype(np.float32)
     rows = filled[rows]
     close = unit[rows]
     for start in range(0, len(rows), BLOCK):
