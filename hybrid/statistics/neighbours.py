@@ -14,16 +14,16 @@ BLOCK = 256
 TELLING = 2000
 
 
-def directions(features: ArrayLike) -> np.ndarray:
-    """Scale rows to length 1, in float32; a row of zeros, or with a NaN, becomes zeros: near to nothing."""
-    features = np.asarray(features, dtype=np.float32)
-    if features.ndim != 2:
-        raise ValueError(f"Got features of shape {features.shape}, but expected a matrix, one row an image.")
-    lengths = np.sqrt(np.einsum("ij,ij->i", features, features, dtype=np.float64))
+def directions(features: ArrayLike, origin: ArrayLike = 0.0) -> np.ndarray:
+    """Scale rows, as seen from an origin, to length 1, in float32; zeros, or a row with a NaN, become zeros."""
+    unit = np.asarray(features, dtype=np.float32) - np.asarray(origin, dtype=np.float32)
+    if unit.ndim != 2:
+        raise ValueError(f"Got features of shape {unit.shape}, but expected a matrix, one row an image.")
+    lengths = np.sqrt(np.einsum("ij,ij->i", unit, unit, dtype=np.float64))
     good = np.isfinite(lengths) & (lengths > 0)
-    return np.divide(
-        features, lengths[:, None], np.zeros_like(features), where=good[:, None], casting="same_kind"
-    )
+    unit[~good] = 0
+    unit /= np.where(good, lengths, 1)[:, None]
+    return unit
 
 
 def nearest(
