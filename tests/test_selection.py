@@ -12,7 +12,6 @@ from hybrid.experiment.prepare import outer_folds, prepare
 from hybrid.experiment.selection import choose, in_the_race, validation_parts
 from hybrid.experiment.views import look
 from hybrid.statistics.intervals import corrected_ttest
-from hybrid.statistics.splits import folds
 
 LAYERS = ("stage1",), ("last",), ("stage1", "last")
 CONFIG = {"features": {"backbone": "tiny", "layers": ["stage1", "last", ["stage1", "last"]]}}
