@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,9 +99,9 @@ def explain(
 def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
     """Go from a vector along all steps, a little of each in turn; return what each changes the decision by.
 
-    The more rounds, the closer to the straight path. Each is gone forward and backward, so that the order of the
-    steps has no say, and the first and last are the smallest: roots at 0 are steep. A head without a gradient,
-    such as trees, does no harm.
+    The more rounds, the closer to the straight path. One goes forward through the steps, the next one backward, so
+    that their order has no say, and the first and last are the smallest: roots at 0 are steep. A head without a
+    gradient, such as trees, does no harm.
 
     Examples
     --------
@@ -111,10 +111,10 @@ def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROU
     s = np.linspace(0, 1, rounds + 1)
     times = s**3 * (10 - 15 * s + 6 * s**2)
     parts, way = np.zeros(len(steps)), steps.sum(axis=0)
-    for before, after in pairwise(times):
-        for order in (slice(None), slice(None, None, -1)):
-            at = start + before * way + np.cumsum(steps[order] * (after - before), axis=0)
-            parts[order] += np.diff(decide(np.vstack([start + before * way, at]))) / 2
+    orders = cycle((slice(None), slice(None, None, -1)))
+    for (before, after), order in zip(pairwise(times), orders, strict=False):
+        at = start + before * way + np.cumsum(steps[order] * (after - before), axis=0)
+        parts[order] += np.diff(decide(np.vstack([start + before * way, at])))
     return parts
 
 
