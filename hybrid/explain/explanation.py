@@ -82,9 +82,8 @@ def explain(
     >>> found.label, found.parts.shape, bool(abs(found.parts.sum() - found.value + found.start) < 1e-6)
     ('bricks', (4, 4), True)
     """
-    behind = isinstance(model, Pipeline) and isinstance(model[0], ResNetFeaturizer) and len(model) > 1
-    featurizer, head = (model[0], model[1:]) if behind else (None, model)
-    maps = read_maps(featurizer, image) if behind else None
+    featurizer, head = (model[0], model[1:]) if _is_headed(model) else (None, model)
+    maps = None if featurizer is None else read_maps(featurizer, image)
     if maps is None:
         return covered(model, featurizer, head, image, label)
     vector = np.concatenate([one.mean(axis=(0, 1)) for one in maps])
@@ -94,6 +93,15 @@ def explain(
     parts = walk(decide, mean, steps(maps, mean))
     start, value = decide(np.stack([mean, vector])).tolist()
     return Explanation(label, value, start, laid_out(parts, maps), seen(featurizer, image), True)
+
+
+def is_traceable(model: BaseEstimator, image: object) -> bool:
+    """Tell whether a model's decision can be traced back to cells; else fifty pictures have to be looked at."""
+    return _is_headed(model) and read_maps(model[0], image) is not None
+
+
+def _is_headed(model: BaseEstimator) -> bool:
+    return isinstance(model, Pipeline) and isinstance(model[0], ResNetFeaturizer) and len(model) > 1
 
 
 def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:

@@ -4,7 +4,7 @@ const at = location.origin;
 const byId = id => document.getElementById(id);
 
 byId("about").textContent = said.info.description;
-byId("shell").textContent = `curl -F file=@photo.jpg ${at}/predict\ncurl -F files=@a.jpg -F files=@b.jpg ${at}/predict`;
+byId("shell").textContent = `curl -F file=@photo.jpg ${at}/predict\ncurl -F files=@a.jpg -F files=@b.jpg ${at}/predict\ncurl -F file=@photo.jpg ${at}/explain -o heat.jpg`;
 byId("python").textContent = [
   "import requests",
   "",
