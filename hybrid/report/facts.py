@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 NEAREST = 3
 # Pictures are kept of so many images, those first that a reader will want to see.
 MOST_PICTURES = 1200
-HEATS = 8
+# Of the worst errors: all that are listed.
+HEATS = 24
 # t-SNE takes 10 s for so many images; of more, there are two principal components.
 MOST_UNFOLDED = 2000
 COVERAGES = (0.8, 0.9, 0.95, 0.99)

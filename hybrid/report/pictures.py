@@ -12,6 +12,7 @@ from joblib import cpu_count
 from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.base import BaseEstimator
+from threadpoolctl import threadpool_limits
 
 from hybrid.explain.explanation import explain
 from hybrid.images.decoding import decode
@@ -40,15 +41,19 @@ def thumbnail(image: object, value_range: Range) -> bytes:
 
 
 def heats(model: BaseEstimator, images: Sequence, labels: Sequence, mean: ArrayLike | None) -> list[bytes]:
-    """Return a JPEG file of what speaks for each label; of fewer images where that takes long."""
-    found, end = [], time.monotonic() + SECONDS
-    for image, label in zip(images, labels, strict=True):
-        if time.monotonic() < end:
-            try:
-                found.append(jpeg(explain(model, image, label, mean).draw(HEAT_SIDE), HEAT_QUALITY))
-            except ImageError:
-                found.append(b"")
-    return found
+    """Return a JPEG file of what speaks for each label; nothing for the last ones where that takes long."""
+    end = time.monotonic() + SECONDS
+
+    def heat(image: object, label: object) -> bytes:
+        try:
+            found = explain(model, image, label, mean) if time.monotonic() < end else None
+        except ImageError:
+            return b""
+        return jpeg(found.draw(HEAT_SIDE), HEAT_QUALITY) if found else b""
+
+    # On matrices as small as these, BLAS's threads wait for each other.
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
+        return list(pool.map(heat, images, labels))
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
