@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid.archive.place import whole
 from hybrid.experiment.outcome import jsonable
-from hybrid.report.pictures import unpacked
+from hybrid.report.pictures import COLOURS, unpacked
 from hybrid.spelling import spelt
 from hybrid.statistics.duplicates import members
 
@@ -116,6 +116,7 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
     rows, folder = np.arange(len(truth)), _common_folder(facts["names"])
     data = {
         "classes": classes,
+        "colours": COLOURS,
         "names": [name.removeprefix(folder) for name in facts["names"]],
         "truth": truth.tolist(),
         "predicted": predicted.tolist(),

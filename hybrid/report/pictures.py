@@ -23,6 +23,8 @@ from hybrid.images.source import read
 SIDE, QUALITY = 96, 60
 HEAT_SIDE, HEAT_QUALITY = 160, 75
 FRAME = Frame((SIDE, SIDE), "crop", margin=1.0, interpolation="bicubic")
+# Of classes: those of Okabe and Ito, which all can tell apart.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f00", "#7b61c4")
 # Heat maps end here: a head with many thousand support vectors takes seconds for one.
 SECONDS = 20.0
 
@@ -35,9 +37,14 @@ def thumbnails(images: Sequence, value_range: Range = None) -> list[bytes]:
 
 def thumbnail(image: object, value_range: Range) -> bytes:
     try:
-        return jpeg(Image.fromarray(decode(read(image), FRAME, value_range)[0]), QUALITY)
+        return jpeg(Image.fromarray(small(image, value_range)), QUALITY)
     except ImageError:
         return b""
+
+
+def small(image: object, value_range: Range = None) -> np.ndarray:
+    """Return the middle of an image, in few pixels."""
+    return decode(read(image), FRAME, value_range)[0]
 
 
 def heats(model: BaseEstimator, images: Sequence, labels: Sequence, mean: ArrayLike | None) -> list[bytes]:

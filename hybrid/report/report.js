@@ -4,8 +4,7 @@
   const all = (query, within = document) => [...within.querySelectorAll(query)];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const percent = (value) => (100 * value).toFixed(1) + "\u00a0%";
-  // Colours of Okabe and Ito, which all can tell apart, and a shape for every round of them.
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f00", "#7b61c4"];
+  // One for every round of the colours.
   const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down"];
   const MOST = 120;
 
@@ -138,8 +137,8 @@
     const trace = {
       type, mode: "markers", hoverinfo: "none", x: rows.map((row) => xs[row]), y: rows.map((row) => ys[row]), customdata: rows,
       marker: {
-        size: innerWidth < 640 ? 6 : 9, color: rows.map((row) => COLOURS[data.truth[row] % COLOURS.length]), opacity: 0.85,
-        symbol: rows.map((row) => SHAPES[Math.floor(data.truth[row] / COLOURS.length) % SHAPES.length]),
+        size: innerWidth < 640 ? 6 : 9, color: rows.map((row) => data.colours[data.truth[row] % data.colours.length]), opacity: 0.85,
+        symbol: rows.map((row) => SHAPES[Math.floor(data.truth[row] / data.colours.length) % SHAPES.length]),
       },
     };
     const wrong = rows.filter(isWrong);
