@@ -19,6 +19,7 @@ for (const [path, methods] of Object.entries(said.paths)) {
       element("h3", `${method.toUpperCase()} ${path}`),
       element("p", operation.description ?? operation.summary),
       list(fields.map(([name, { description }]) => `Field ${name}: ${description}`)),
+      list((operation.parameters ?? []).map(({ name, description }) => `In the address, ?${name}=…: ${description}`)),
       list(Object.entries(operation.responses).map(([status, { description }]) => `${status}: ${description}`)),
     );
   }
