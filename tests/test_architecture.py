@@ -26,7 +26,7 @@ LAYERS = (
     ("bundle",),
     ("config", "experiment"),
     ("report",),
-    ("tasks",),
+    ("tasks", "cluster"),
     ("show", "server", "cli"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
