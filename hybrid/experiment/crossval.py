@@ -13,7 +13,7 @@ from hybrid.experiment.candidates import Candidate, Setting, fit_quick
 from hybrid.experiment.runs import open_run
 from hybrid.experiment.selection import Fold, choose
 from hybrid.experiment.views import look
-from hybrid.experiment.work import parallel
+from hybrid.experiment.work import parallel, remote
 from hybrid.statistics.scores import score_folds, summary
 from hybrid.store.feature_store import open_store
 
@@ -90,9 +90,12 @@ def cross_validate(
         return found
 
     run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
+    n_jobs = at_once(candidates, matrices)
+    if not any(candidate.kind.takes_images for candidate in candidates) and (away := remote(work)):
+        work, n_jobs = away, len(parts)
     tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
     shown, weights = "search" if verbose else "", [len(train) for train, _ in parts]
-    results = parallel(run.remember, tasks, shown, at_once(candidates, matrices), weights)
+    results = parallel(run.remember, tasks, shown, n_jobs, weights)
     run.finish()
     chosen = [candidates[int(found["chosen"])] for found in results]
     scores, ran = (sum(found[name] for found in results) for name in ("scores", "ran"))

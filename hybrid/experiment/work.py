@@ -1,12 +1,15 @@
-"""Tasks in, their results out: side by side in threads, with one bar that counts their time."""
+"""Tasks in, their results out: side by side in threads or on a cluster, with one bar that counts their time."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
 
@@ -21,6 +24,32 @@ def parallel(
     with one_thread_a_core(n_jobs):
         results = Parallel(return_as="generator")(delayed(function)(*task) for task in tasks)
         return list(watched(results, weights or [1] * len(tasks), shown) if shown else results)
+
+
+def remote(function: Callable) -> Callable | None:
+    """Return the same function, run on a cluster, where joblib was told of one: ``parallel_config("dask")``.
+
+    What it holds travels to every worker once. What no worker has any more, for all that had it are dead, is
+    worked on here.
+    """
+    client = getattr(get_active_backend()[0], "client", None)
+    if client is None:
+        return None
+    [held] = client.scatter([function], broadcast=True)
+
+    def work(*args: Any) -> Any:
+        try:
+            return client.submit(_alone, held, *args, pure=False).result()
+        except CancelledError:
+            return _alone(function, *args)
+
+    return work
+
+
+def _alone(function: Callable, *args: Any) -> Any:
+    """Call it as one of many that share the cores."""
+    with threadpool_limits(1), silence():
+        return function(*args)
 
 
 @contextmanager
