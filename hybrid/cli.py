@@ -53,6 +53,7 @@ GroupColumn = Annotated[
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
+Scheduler = Annotated[str | None, typer.Option(help="A Dask scheduler whose workers do it: tls://host:8786.")]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -127,10 +128,12 @@ def train(
     report: Report = True,
     key: KeyFile = None,
     urls: Urls = False,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
     from hybrid.bundle.saving import check_place, save
+    from hybrid.cluster.search import searching
     from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
@@ -140,9 +143,10 @@ def train(
         check_place(out)
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = _configured(config, settings, backbone)
-    note(plan(frame, chosen))
     try:
-        outcome = train(frame, chosen, verbose=watched())
+        with searching(scheduler):
+            note(plan(frame, chosen))
+            outcome = train(frame, chosen, verbose=watched())
     except KeyboardInterrupt:
         note("Stopped. Features and finished folds are kept: the same command goes on from there.")
         raise typer.Exit(130) from None
