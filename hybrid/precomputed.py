@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +28,8 @@ class PrecomputedFeatures(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     table : path
-        A Parquet file, or a folder of them. It has a column `path`, and features in columns of float32.
+        A Parquet file, or a folder of them. It has a column `path`, and features in one column of lists of a fixed
+        number of float32, or in columns of float32.
 
     Attributes
     ----------
@@ -168,31 +168,31 @@ def _open(name: str, stamps: tuple[tuple[str, int, int], ...]) -> _Table:
                 read = opened.read()
         except (OSError, ValueError) as exc:
             raise ValueError(f"Cannot read {file!r}: {exc}. Remove it, and featurize again.") from exc
-        columns = dict(_features(read))
-        if "path" not in read.column_names or not columns or (names or list(columns)) != list(columns):
+        own, matrix = _features(read)
+        if "path" not in read.column_names or not own or (names or own) != own:
             raise ValueError(
                 f"Got {file!r} with the columns {read.column_names!r:.200}, but expected `path` and float32 "
                 f"columns, the same in all files. {WAY_OUT}"
             )
-        names = list(columns)
-        blocks.append(np.column_stack(list(columns.values())))
+        names = own
+        blocks.append(matrix)
         for i, path in enumerate(read.column("path").to_pylist(), count):
             by_path.setdefault(path, i)
         count += len(read)
     return _Table(name, names, np.concatenate(blocks), by_path)
 
 
-def _features(table: pyarrow.Table) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the columns of float32, and those of lists of a fixed number of them."""
+def _features(table: pyarrow.Table) -> tuple[list[str], np.ndarray]:
+    """Return the names and the matrix of the lists of float32 in a table, or of its columns of them."""
     from pyarrow import types
     from pyarrow.compute import list_flatten
 
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if types.is_float32(column.type):
-            yield name, column.to_numpy()
-        elif types.is_fixed_size_list(column.type) and types.is_float32(column.type.value_type):
-            matrix = np.full((len(table), column.type.list_size), np.nan, np.float32)
-            matrix[column.is_valid().to_numpy()] = (
-                list_flatten(column).to_numpy().reshape(-1, matrix.shape[1])
-            )
-            yield from ((f"{name}_{i}", values) for i, values in enumerate(matrix.T))
+    kinds = dict(zip(table.column_names, table.schema.types, strict=True))
+    for name, kind in kinds.items():
+        if types.is_fixed_size_list(kind) and types.is_float32(kind.value_type):
+            rows = np.full((len(table), kind.list_size), np.nan, np.float32)
+            values = list_flatten(table[name]).to_numpy()
+            rows[table[name].is_valid().to_numpy()] = values.reshape(-1, kind.list_size)
+            return [f"{name}_{i}" for i in range(kind.list_size)], rows
+    names = [name for name, kind in kinds.items() if types.is_float32(kind)]
+    return names, np.column_stack([table[name].to_numpy() for name in names] or [np.empty(0)])
