@@ -311,30 +311,58 @@ def compare(
 
 @app.command(
     epilog="Examples: hybrid featurize photos/ -o features.parquet "
-    "| hybrid featurize table.csv -o features.csv --layers stage4"
+    "| hybrid featurize s3://bucket/photos -o features/ --workers 8"
 )
 def featurize(
     data: Annotated[
         str,
-        typer.Argument(help="A folder, with a sub-folder a class or without labels, a table, or 'sample'."),
+        typer.Argument(
+            help="A folder, with a sub-folder a class or without labels, a table, or 'sample'; for parts, a prefix "
+            "such as s3://bucket/photos, too."
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A .parquet or .csv file.")],
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="A .parquet or .csv file, or a folder/ of Parquet parts.")
+    ],
     backbone: BackboneName = "efficientnet_lite0",
     layers: Annotated[list[str] | None, typer.Option(help="A layer or stage; may be repeated.")] = None,
     pooling: Annotated[
         list[str] | None, typer.Option(help="avg, max, gem or flatten; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Write parts, in so many processes of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Write parts on a Dask cluster: tls://host:8786.")
     ] = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
     urls: Urls = False,
     as_json: Json = False,
 ):
-    """Write the features of all images into a table: path, label, named columns."""
-    from hybrid.featurizer import ResNetFeaturizer
-    from hybrid.tasks.featurize import write_features
+    """Write the features of all images into a table, or, of any number of them, into a folder of parts.
 
+    A folder's parts are made on Dask; after a stop, the same command makes what is missing.
+    """
+    from hybrid.featurizer import ResNetFeaturizer
+    from hybrid.tasks.featurize import is_folder, write_features
+
+    params = {"backbone": backbone, "layers": layers or "last", "pooling": pooling or "avg"}
+    if workers or scheduler or is_folder(out):
+        from hybrid.cluster.featurize import featurize
+
+        where = {"workers": workers, "scheduler": scheduler, "verbose": watched()}
+        try:
+            found = featurize(data, out, image=image, label=label, urls=urls, **where, **params)
+        except KeyboardInterrupt:
+            note("Stopped. Finished parts are kept: the same command goes on from there.")
+            raise typer.Exit(130) from None
+        emit(found, as_json, show.values)
+        if found["errors"]:
+            note(f"{found['errors']} images could not be read: see {os.path.join(out, '_errors.parquet')}")
+        return
     frame = read(data, image=image, label=label, urls=urls or None)
-    featurizer = ResNetFeaturizer(backbone, layers=layers or "last", pooling=pooling or "avg")
+    featurizer = ResNetFeaturizer(**params)
     emit(write_features(frame, out, featurizer, verbose=watched()), as_json, show.values)
 
 
