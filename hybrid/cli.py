@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Deep features for scikit-learn.",
 )
-store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, check it, empty it.")
+store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, fill it, check it, empty it.")
 app.add_typer(store_app, name="store")
 
 Data = Annotated[
@@ -53,7 +53,9 @@ GroupColumn = Annotated[
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
-Scheduler = Annotated[str | None, typer.Option(help="A Dask scheduler whose workers do it: tls://host:8786.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Work on the Dask cluster of a scheduler: tls://host:8786.")
+]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -332,9 +334,7 @@ def featurize(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Write parts, in so many processes of this machine.")
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Write parts on a Dask cluster: tls://host:8786.")
-    ] = None,
+    scheduler: Scheduler = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
     urls: Urls = False,
@@ -421,6 +421,22 @@ def verify(as_json: Json = False):
     emit(found, as_json, show.values)
     if found["damaged"]:
         raise typer.Exit(1)
+
+
+@store_app.command(
+    "import", epilog="Examples: hybrid store import features/ | hybrid store import /mnt/features --json"
+)
+def import_(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder of parts that `hybrid featurize` wrote, of whose maker you are sure."),
+    ],
+    as_json: Json = False,
+):
+    """Take over features that a cluster computed, so that they are not computed again here."""
+    from hybrid.cluster.merge import import_features
+
+    emit(import_features(folder), as_json, show.values)
 
 
 @store_app.command(epilog="Examples: hybrid store clear | hybrid store clear --backbone resnet50")

@@ -67,7 +67,8 @@ class PrecomputedFeatures(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of paths or of row numbers
-            Paths as the table has them; numbers count its rows from 0, in the order of its files' names.
+            Paths as the table has them, or as they are from here; numbers count its rows from 0, in the order of
+            its files' names.
 
         Returns
         -------
@@ -131,11 +132,12 @@ class _Table:
         """Return the row of one path."""
         if not isinstance(item, str | os.PathLike):
             raise TypeError(f"Got a {type(item).__name__} (item {i}), but expected a path in {self.name!r}.")
-        path = spelt(os.fsdecode(item))
-        if path not in self.by_path:
-            like = f" Paths are like {next(iter(self.by_path))!r} there." if self.by_path else ""
-            raise ValueError(f"Got {path!r} (item {i}), which has no row in {self.name!r}.{like}")
-        return self.by_path[path]
+        path = os.fsdecode(item)
+        for known in (path, os.path.abspath(path)):
+            if spelt(known) in self.by_path:
+                return self.by_path[spelt(known)]
+        like = f" Paths are like {next(iter(self.by_path))!r} there." if self.by_path else ""
+        raise ValueError(f"Got {path!r} (item {i}), which has no row in {self.name!r}.{like}")
 
 
 def _read(table: str | os.PathLike) -> _Table:

@@ -1,4 +1,4 @@
-"""A folder of featurized parts in; its rows in a local store out, so that what a cluster computed is not computed again.
+"""A folder of featurized parts in; its rows in a local store out: what a cluster computed is not computed again.
 
 Rows are known by the content of their images: nothing is believed of a path.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,13 @@ def _put(store: Any, digests: list[bytes], matrix: np.ndarray, recipes: dict[str
     return new
 
 
-def _recipes(said: dict, folder: Path) -> dict[str, int]:
+def _recipes(said: object, folder: Path) -> dict[str, int]:
     """Return the recipe and the width of each part of the network, in the order of the columns."""
-    if said.get("format") != "hybrid features" or said.get("version") != VERSION:
+    if (
+        not isinstance(said, dict)
+        or said.get("format") != "hybrid features"
+        or said.get("version") != VERSION
+    ):
         raise ValueError(
             f"Got {str(folder)!r}, but expected a folder that `hybrid featurize -o` of this version wrote, with its "
             "_manifest.json."
@@ -95,6 +100,19 @@ def _recipes(said: dict, folder: Path) -> dict[str, int]:
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise ValueError(f"The manifest of {str(folder)!r} is damaged: {exc}. Featurize again.") from exc
     return recipes
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Open a part; whatever is wrong with it is told with its name."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file) as part:
+            yield part
+    except (ArrowException, OSError, ValueError, TypeError, AttributeError) as exc:
+        raise ValueError(f"Cannot import {str(file)!r}: {exc}. Remove it, and featurize again.") from exc
 
 
 def _rows(file: Path, said: dict, width: int) -> int:
