@@ -119,8 +119,8 @@ def grouped(requests: Iterable[Request]) -> list[list[Request]]:
 
 
 def joined(group: list[Request]) -> Recipe:
-    """One recipe with everything that a group asks for."""
-    first, *others = [one.recipe for one in group]
+    """One recipe with everything that a group asks for; the longest request first, whose columns hold the others'."""
+    first, *others = sorted((one.recipe for one in group), key=lambda recipe: -len(recipe.parts))
     return first.join(others)
 
 
