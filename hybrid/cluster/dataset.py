@@ -60,6 +60,16 @@ class Purpose:
     recipe: dict
     features: tuple[dict, ...]
 
+    @classmethod
+    def of(cls, listing: Listing, part_size: int, recipe: Recipe) -> Purpose:
+        """Say what the images of a list become by a recipe."""
+        features = tuple(
+            {"layer": layer, "pooling": pooling, "width": width, "recipe": recipe.text((layer, pooling))}
+            for (layer, pooling), width in zip(recipe.parts, recipe.widths(), strict=True)
+        )
+        columns = ("path", "digest", *listing.schema.names, "features")
+        return cls(listing.name, part_size, columns, json.loads(recipe.scope), features)
+
     @property
     def identity(self) -> str:
         text = json.dumps([VERSION, asdict(self)], sort_keys=True, default=str)
@@ -68,16 +78,6 @@ class Purpose:
     def to_json(self) -> dict:
         about = {"format": "hybrid features", "version": VERSION, "identity": self.identity}
         return json.loads(json.dumps(about | asdict(self), default=str))
-
-
-def purpose(listing: Listing, part_size: int, recipe: Recipe) -> Purpose:
-    """Say what a folder is to hold."""
-    features = tuple(
-        {"layer": layer, "pooling": pooling, "width": width, "recipe": recipe.text((layer, pooling))}
-        for (layer, pooling), width in zip(recipe.parts, recipe.widths(), strict=True)
-    )
-    columns = ("path", "digest", *listing.schema.names, "features")
-    return Purpose(listing.name, part_size, columns, json.loads(recipe.scope), features)
 
 
 def read_manifest(out: str) -> dict:
@@ -97,9 +97,10 @@ def claim(out: str, wanted: Purpose) -> None:
         others = [name for name in os.listdir(out) if name != LOCK]
         if others:
             raise ValueError(
-                f"{out!r} holds {len(others)} files, such as {min(others)!r}, but no {MANIFEST}. Choose an empty folder."
+                f"{out!r} holds {len(others)} files, such as {min(others)!r}, but no {MANIFEST}. Choose an empty "
+                "folder."
             )
-        write_manifest(out, wanted.to_json() | {"complete": False})
+        _write_manifest(out, wanted.to_json() | {"complete": False})
     elif found.get("identity") != wanted.identity:
         raise ValueError(
             f"{out!r} holds other features: {'; '.join(_differences(found, wanted.to_json()))}. Choose another "
@@ -123,12 +124,12 @@ def _differences(there: dict, here: dict) -> Iterator[str]:
         yield f"layers {old} there, {new} here"
 
 
-def write_manifest(out: str, said: dict) -> None:
+def _write_manifest(out: str, said: dict) -> None:
     with whole(Path(out, MANIFEST), "utf-8") as file:
         json.dump(said, file, indent=1)
 
 
-def read_footer(path: str) -> dict | None:
+def _read_footer(path: str) -> dict | None:
     """Return what a part says of itself, and its rows; None where there is none, or a damaged one."""
     import pyarrow
     import pyarrow.parquet
@@ -153,7 +154,7 @@ class Ledger:
     def has(self, part: Part) -> bool:
         """Tell whether a part is there already; refuse one that was made of other images."""
         path = os.path.join(self.out, part_name(part.number))
-        said = read_footer(path)
+        said = _read_footer(path)
         if said is None:
             return False
         if said["identity"] != self.identity or said["inputs"] != part.digest():
@@ -202,4 +203,4 @@ class Ledger:
                 pyarrow.parquet.write_table(pyarrow.table(columns), file)
         parts = [self.parts[number] for number in sorted(self.parts)]
         counts = {"complete": True, "rows": self.rows, "errors": self.failed}
-        write_manifest(self.out, wanted.to_json() | counts | {"parts": parts})
+        _write_manifest(self.out, wanted.to_json() | counts | {"parts": parts})

@@ -13,7 +13,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from hybrid.cluster.client import connected, need
-from hybrid.cluster.dataset import Ledger, alone, claim, purpose
+from hybrid.cluster.dataset import Ledger, Purpose, alone, claim
 from hybrid.cluster.flow import flow, was_killed
 from hybrid.cluster.listing import Listing
 from hybrid.cluster.load import read_listing
@@ -81,7 +81,7 @@ def featurize(
     verbose : int, default=0
         1 shows a progress bar.
     **featurizer_params
-        Of :class:`hybrid.ResNetFeaturizer`, but for `store` and `on_error`. "auto" is settled here, once for all workers.
+        Of :class:`hybrid.ResNetFeaturizer`, but for `store` and `on_error`. "auto" is settled once for all workers.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def featurize(
     out, start = os.path.abspath(os.path.expanduser(os.fspath(out))), time.perf_counter()
     listing = read_listing(data, image, label, urls)
     params, recipe = _settle(listing, featurizer_params)
-    wanted = purpose(listing, int(part_size), recipe)
+    wanted = Purpose.of(listing, int(part_size), recipe)
     texts = tuple(one["recipe"] for one in wanted.features)
     task, ledger = Task(out, wanted.identity, params, texts), Ledger(out, wanted.identity)
     made = images = 0
@@ -153,8 +153,13 @@ def _connected(client: Client | None, workers: int | None, scheduler: str | None
     """Give a client; a scheduler that is started for it gives up a task after so many deaths."""
     import dask
 
+    settings = {
+        "distributed.scheduler.allowed-failures": DEATHS - 1,
+        # Images that a table in memory holds travel with their part.
+        "distributed.admin.large-graph-warning-threshold": "1 GiB",
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS - 1}),
+        dask.config.set(settings),
         connected(client, workers, scheduler) as found,
     ):
         yield found

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def flow(
     client: Client, function: Callable, calls: Iterable[tuple], ahead: int = 2
 ) -> Iterator[tuple[tuple, Future]]:
-    """Yield each call with its future, in the order in which they end; `ahead` calls a thread of the cluster wait or run."""
+    """Yield each call with its future, in the order in which they end; `ahead` a thread of the cluster wait or run."""
     from distributed import as_completed
 
     running, done = {}, as_completed()
