@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -78,15 +78,16 @@ def cross_validate(
     several = len(candidates) > 1
     among = np.unique(np.concatenate([train for train, _ in parts]))
     views = look(matrices, data.y, candidates, among, config.seed) if several else None
+    known = replace(data, images=[])  # which would travel for nothing
 
     def work(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
         none = 0, np.zeros(len(candidates)), np.zeros(len(candidates), int)
-        chosen, scores, ran = choose(data, views, candidates, train, config) if several else none
+        chosen, scores, ran = choose(known, views, candidates, train, config) if several else none
         found = {"chosen": np.array(chosen), "scores": scores, "ran": ran}
         start = views.root(candidates[chosen]) if views else root
         if len(test):
             how = config, classes, probabilities, start
-            found |= _score_part(data, matrices, candidates[chosen], *how, train, test)
+            found |= _score_part(known, matrices, candidates[chosen], *how, train, test)
         return found
 
     run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
