@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,7 +147,7 @@ def train(
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = _configured(config, settings, backbone)
     try:
-        with searching(scheduler):
+        with searching(scheduler=scheduler) if scheduler else nullcontext():
             note(plan(frame, chosen))
             outcome = train(frame, chosen, verbose=watched())
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from pathlib import Path
 import certificates
 import numpy as np
 import pytest
+from distributed import KilledWorker
 from joblib import parallel_config
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from hybrid import FeatureStore, build_pipeline, load_sample
 from hybrid.cli import app
 from hybrid.cluster.client import connected
-from hybrid.cluster.search import share
+from hybrid.cluster.search import searching, share
 from hybrid.experiment import crossval
 from hybrid.experiment.train import train
 from hybrid.experiment.work import remote
@@ -71,7 +72,7 @@ def passes(store=None):
 
 
 def on_cluster(client, found, images, labels):
-    with client.as_current(), parallel_config("dask", scatter=[images, labels]):
+    with searching(client):
         return found.fit(images, labels)
 
 
@@ -86,16 +87,17 @@ def move_home(client, worker, store):
 
 
 class Deadly(TransformerMixin, BaseEstimator):
-    """A step that kills the first process that comes to it, as kill -9 does, and is harmless afterwards."""
+    """A step that kills, as kill -9 does, one process that comes to it for each marker, and then is harmless."""
 
-    def __init__(self, marker):
-        self.marker = marker
+    def __init__(self, markers=()):
+        self.markers = markers
 
     def fit(self, X, y=None):
         """Do it."""
-        if self.marker and not os.path.exists(self.marker):
-            Path(self.marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        for marker in self.markers:
+            if not os.path.exists(marker):
+                Path(marker).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         return self
 
     def transform(self, X):
@@ -107,7 +109,7 @@ def deadly(function, marker):
     """Kill the first process that calls a function."""
 
     def call(*args):
-        Deadly(str(marker)).fit(args)
+        Deadly([marker]).fit(args)
         return function(*args)
 
     return call
@@ -119,6 +121,8 @@ def test_a_search_is_the_same_on_a_cluster_in_processes_and_alone(client, files,
     with parallel_config("loky", n_jobs=2):
         assert outcome(search(store).fit(*files)) == outcome(alone)
     assert outcome(on_cluster(client, search(store), *files)) == outcome(alone)
+    with client.as_current(), parallel_config("dask"):
+        assert outcome(search(store).fit(*files)) == outcome(alone)
     assert passes(store) == len(files[0])
 
 
@@ -138,14 +142,12 @@ def test_workers_find_the_features_in_stores_of_their_own(client, files, tmp_pat
     assert [one["rows"] for one in held] == [2 * len(files[0])] * 2
 
 
-def test_a_killed_worker_costs_its_tasks_and_not_the_search(client, files, tmp_path):
-    store, marker = str(tmp_path / "store"), tmp_path / "killed"
-    alone = search(store, ("deadly", Deadly(None))).fit(*files)
-    pids = client.run(os.getpid)
-    found = on_cluster(client, search(store, ("deadly", Deadly(str(marker)))), *files)
-    assert marker.exists()
+def test_killed_workers_cost_their_tasks_and_not_the_search(client, files, tmp_path):
+    store, markers = str(tmp_path / "store"), [tmp_path / "killed", tmp_path / "killed too"]
+    alone = search(store, ("deadly", Deadly())).fit(*files)
+    found = on_cluster(client, search(store, ("deadly", Deadly(markers))), *files)
+    assert all(marker.exists() for marker in markers)
     client.wait_for_workers(2)
-    assert client.run(os.getpid) != pids
     assert outcome(found) == outcome(alone)
     assert passes(store) == len(files[0])
 
@@ -169,21 +171,32 @@ def test_train_on_a_scheduler_finds_what_it_finds_here(client, files, tmp_path, 
 def test_a_killed_worker_costs_train_its_parts(client, sample, tmp_path, monkeypatch):
     alone = train(sample, CONFIG, store=str(tmp_path))
     monkeypatch.setattr(crossval, "choose", deadly(crossval.choose, tmp_path / "killed"))
-    with client.as_current(), parallel_config("dask"):
+    with searching(client):
         found = train(sample, CONFIG, store=str(tmp_path))
     assert (tmp_path / "killed").exists()
     assert found.scores == alone.scores
     assert found.best == alone.best
 
 
-def test_what_no_worker_lives_to_tell_is_worked_out_here(client):
-    here = os.getpid()
+def test_what_all_workers_had_is_sent_again(client, tmp_path):
+    markers = [tmp_path / "killed", tmp_path / "killed too"]
 
-    def deadly_elsewhere(number):
-        if os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def deadly_twice(number):
+        Deadly(markers).fit(None)
         return number + 1
 
-    with client.as_current(), parallel_config("dask"):
-        assert remote(deadly_elsewhere)(1) == 2
+    with searching(client):
+        assert remote(deadly_twice)(1) == 2
+    client.wait_for_workers(2)
+
+
+def test_what_kills_all_workers_is_told(client):
+    def deadly(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        searching(client),
+        pytest.raises((RuntimeError, KilledWorker), match=r"Workers died 3 times|Attempted"),
+    ):
+        remote(deadly)(1)
     client.wait_for_workers(2)

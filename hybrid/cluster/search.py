@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import parallel_config
@@ -20,7 +20,7 @@ from hybrid.prefetching import prefetch, requests_of
 from hybrid.store.feature_store import open_store
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 
 def share(client: Client, estimator: object, X: object, verbose: int = 0) -> int:
@@ -84,10 +84,47 @@ def _keep(where: str, digests: Sequence[bytes], rows: dict[str, np.ndarray]) -> 
 
 
 @contextmanager
-def searching(scheduler: str | None) -> Iterator[None]:
-    """Let joblib work on the cluster of a scheduler; without one, here."""
-    if scheduler is None:
-        yield
-    else:
-        with connected(scheduler=scheduler), parallel_config("dask"):
-            yield
+def searching(
+    client: Client | None = None, workers: int | None = None, scheduler: str | None = None
+) -> Iterator[Client]:
+    """Let joblib work on a cluster: ``parallel_config("dask")``, but for data that outlive the workers.
+
+    Parameters
+    ----------
+    client, workers, scheduler
+        See `hybrid.cluster.client.connected`.
+
+    Examples
+    --------
+    >>> with searching(scheduler="tls://host:8786") as client:  # doctest: +SKIP
+    ...     share(client, search, images)
+    ...     search.fit(images, labels)
+    """
+    with connected(client, workers, scheduler) as found:
+        import dask
+
+        quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+        with quiet, parallel_config("dask", client=_Keeping(found)):
+            yield found
+
+
+class _Keeping:
+    """A client that has the scheduler keep what joblib scatters, for what workers alone have is gone with them."""
+
+    def __init__(self, client: Client):
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def scatter(self, data: Any, asynchronous: bool = False, **options: Any) -> Any:
+        """Return data, where joblib scatters them by itself, as the result of a task that can be repeated."""
+
+        async def kept() -> Future:
+            return self._client.submit(_itself, data, pure=False)
+
+        return kept() if asynchronous else self._client.scatter(data, **options)
+
+
+def _itself(data: Any) -> Any:
+    return data

@@ -6,11 +6,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
+
+# How often all workers that hold what is to be done may die of it.
+DEATHS = 3
 
 
 def parallel(
@@ -29,19 +33,23 @@ def parallel(
 def remote(function: Callable) -> Callable | None:
     """Return the same function, run on a cluster, where joblib was told of one: ``parallel_config("dask")``.
 
-    What it holds travels to every worker once. What no worker has any more, for all that had it are dead, is
-    worked on here.
+    What it holds travels to every worker once; and again, where all that had it are dead.
     """
-    client = getattr(get_active_backend()[0], "client", None)
+    client, lock = getattr(get_active_backend()[0], "client", None), Lock()
     if client is None:
         return None
-    [held] = client.scatter([function], broadcast=True)
+    held = client.scatter([function], broadcast=True)
 
     def work(*args: Any) -> Any:
-        try:
-            return client.submit(_alone, held, *args, pure=False).result()
-        except CancelledError:
-            return _alone(function, *args)
+        for _ in range(DEATHS):
+            [last] = held
+            try:
+                return client.submit(_alone, last, *args, pure=False).result()
+            except CancelledError:
+                with lock:
+                    if held == [last]:
+                        held[:] = client.scatter([function], broadcast=True)
+        raise RuntimeError(f"Workers died {DEATHS} times of what they were sent. Have they memory for it?")
 
     return work
 
