@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid.features.embed import Failure, Job, Rows, calibrate, report, run
+from hybrid.features.embed import Failure, calibrate, report, run
 from hybrid.features.recipe import Recipe, read_recipe
+from hybrid.features.rows import Job, Rows
 from hybrid.images.items import as_items
 from hybrid.store.feature_store import FeatureStore, open_store
 
