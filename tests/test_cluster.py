@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import clusters
@@ -15,6 +17,7 @@ import dask
 import fsspec
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from awkward import awkward
 from clusters import DEADLY, SLOW, folder, picture
@@ -164,6 +167,47 @@ def test_a_worker_that_is_killed_costs_no_row_and_no_row_comes_twice(client, wri
     check(tmp_path / "out", images)
 
 
+@contextmanager
+def killing(client, seed):
+    """Kill one worker after another meanwhile, at random times once both are there; hand out the list of those."""
+    stop, random, killed = threading.Event(), np.random.default_rng(seed), []
+
+    def kill():
+        while not stop.wait(random.uniform(0.5, 4)):
+            with suppress(Exception):
+                client.wait_for_workers(2, timeout=30)
+                killed.append(random.choice(sorted(client.run(os.getpid, on_error="ignore").values())))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        killer.join()
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(600, marks=pytest.mark.soak)])
+def test_whatever_workers_are_killed_nothing_is_lost_and_nothing_comes_twice(client, tmp_path, seconds):
+    seed = int(os.environ.get("HYBRID_SEED", time.time_ns() % 10**6))
+    print(f"\nworkers killed for {seconds} s, HYBRID_SEED={seed}", flush=True)
+    images = folder(tmp_path / "images", 120, SLOW)
+    bad = [images[20], images[100]]
+    picture(bad[0], 0, DEADLY)
+    Path(bad[1]).write_bytes(b"none")
+    end, memory = time.monotonic() + seconds, []
+    with killing(client, seed) as killed:
+        while time.monotonic() < end or not memory:
+            out = tmp_path / f"out {len(memory)}"
+            featurize(tmp_path / "images", out, client, 25, backbone="tiny")
+            assert check(out, images)[1] == bad
+            shutil.rmtree(out)
+            memory.append(psutil.Process().memory_info().rss >> 20)
+    print(f"{len(killed)} killed, {len(memory)} rounds, driver {memory[0]} to {memory[-1]} MB", flush=True)
+    assert max(memory) < memory[len(memory) // 4] + 64
+
+
 def test_a_driver_that_is_killed_is_followed_by_one_that_makes_the_rest(write, tmp_path):
     images, out = folder(tmp_path / "images", 90), tmp_path / "out"
     program = (
@@ -291,11 +335,11 @@ def test_a_folder_of_other_things_is_refused(write, tmp_path):
 
 def test_awkward_names_come_back(write, tmp_path):
     (tmp_path / "images").mkdir()
-    frame = awkward(tmp_path / "images")
+    frame = awkward(tmp_path / "images").astype(object)
     if sys.platform == "linux":
-        odd = os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9.png")
-        picture(odd, 1)
-        frame.loc[len(frame)] = odd, "=cmd()"
+        odd = picture(os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9.png"), 1)
+        more = pd.DataFrame({"image": [str(odd)], "label": ["=cmd()"]}, dtype=object)
+        frame = pd.concat([frame, more], ignore_index=True)
     write(frame)
     found, _ = check(tmp_path / "out", frame["image"].tolist())
     assert found["label"].tolist() == frame["label"].tolist()
