@@ -18,6 +18,8 @@ import fsspec
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow
+import pyarrow.parquet
 import pytest
 from awkward import awkward
 from clusters import DEADLY, SLOW, folder, picture
@@ -381,6 +383,46 @@ def test_urls_of_a_list_are_fetched_only_where_that_was_asked_for(write, buckets
     ):
         write(frame)
     assert write(frame, urls=True)["rows"] == 1
+
+
+def test_a_long_parquet_list_is_never_held_as_a_whole(tmp_path):
+    rows = 400_000
+    paths = pyarrow.array([f"a folder with a long name/{i:040d}.jpg" for i in range(rows)])
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": paths}), tmp_path / "list.parquet", row_group_size=10_000
+    )
+    whole, most, count = paths.nbytes, 0, 0
+    del paths
+    before = pyarrow.total_allocated_bytes()
+    for part in read_listing(tmp_path / "list.parquet").parts(3000):
+        count += len(part.images)
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    assert count == rows
+    assert most < whole / 4
+
+
+def test_a_folder_is_walked_as_far_as_its_parts_are_asked_for(tmp_path, monkeypatch):
+    folder(tmp_path / "images", 60)
+    listing = read_listing(tmp_path / "images")
+    asked, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: asked.append(os.path.basename(path)) or scan(path))
+    found = listing.parts(16)
+    assert [next(found).about["label"][0].as_py() for _ in range(2)] == ["class 0", "class 0"]
+    assert asked == ["class 0", "class 1"]
+
+
+def test_a_table_needs_no_labels_and_keeps_what_else_it_has(tmp_path):
+    (tmp_path / "list.csv").write_text("file;who\na.png;007\n;\n")
+    listing = read_listing(tmp_path / "list.csv")
+    (part,) = listing.parts(10)
+    assert part.images == [str(tmp_path / "a.png"), None]
+    assert part.paths() == [str(tmp_path / "a.png"), "#1"]
+    assert part.about.to_pylist() == [{"who": "007"}, {"who": ""}]
+    (tmp_path / "bad.csv").write_text("file,path\na.png,b\n")
+    with pytest.raises(ValueError, match="Expected one column called image"):
+        read_listing(tmp_path / "bad.csv")
+    with pytest.raises(ValueError, match=r"Got columns called 'path', but parts have a path, a digest"):
+        read_listing(tmp_path / "bad.csv", image="file")
 
 
 def test_memory_holds_no_more_of_a_long_list_than_some_parts(client):
