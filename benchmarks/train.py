@@ -14,10 +14,11 @@ from sklearn.svm import SVC
 
 from benchmarks.machine import line
 from benchmarks.photos import PHOTOGRAPHS
-from hybrid import FeatureNormalizer, FeatureStore, ResNetFeaturizer, load_sample
+from hybrid import FeatureNormalizer, FeatureStore, ResNetFeaturizer, load_folder, load_sample
 from hybrid.config import read_config
 from hybrid.experiment.candidates import fit_quick, read_candidates
 from hybrid.experiment.crossval import cross_validate
+from hybrid.experiment.plan import plan
 from hybrid.experiment.prepare import outer_folds, prepare
 from hybrid.experiment.train import train
 from hybrid.statistics.intervals import corrected_ttest
@@ -28,6 +29,7 @@ GRIDS = (
     (SVC(gamma=0.25), {"svc__C": [10]}),
 )
 DRAWS, EACH = 100, 15
+TOLD = ("ants_bees", "caltech20", "dtd10", "wbc", 200, 500, 1000, 1500, 2000, 3000)
 
 
 def main(argv):
@@ -38,10 +40,15 @@ def main(argv):
         "--beside", type=int, default=3000, help="images for scikit-learn's own search; 0: none"
     )
     parser.add_argument("--cover", action="store_true", help="only how often intervals cover, on 100 draws")
+    parser.add_argument(
+        "--plan", action="store_true", help="only how well the plan tells the time, ten times"
+    )
     options = parser.parse_args(argv)
     print(line())
     if options.cover:
         return cover()
+    if options.plan:
+        return foretold()
     ResNetFeaturizer("efficientnet_lite0", store=None).fit_transform(pictures(2)["image"])
     spent = {n: against_a_pass(n) for n in options.sizes}
     if {3000, 20_000} <= set(spent):
@@ -77,6 +84,24 @@ def against_a_pass(n):
         flush=True,
     )
     return whole
+
+
+def foretold():
+    """Print the time that the plan tells over the time that training takes, network and all."""
+    right = 0
+    for name in TOLD:
+        frame = pictures(name) if isinstance(name, int) else load_folder(PHOTOGRAPHS / name)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            told = plan(frame, store=FeatureStore(folder))
+            planned = time.perf_counter()
+            train(frame, store=FeatureStore(folder))
+            spent = time.perf_counter() - planned
+        ratio = (told.seconds + told.search) / spent
+        right += abs(ratio - 1) <= 0.3
+        print(f"{name}: {ratio:.2f} of {spent:.0f} s ({told.seconds:.0f} s network, {told.search:.0f} s search; "
+              f"planned in {planned - start:.1f} s)", flush=True)  # fmt: skip
+    print(f"{right} of {len(TOLD)} within 30 %")
 
 
 def beside(n):

@@ -223,7 +223,7 @@ def test_parts_that_hold_each_other_without_end(sound, tmp_path):
     ("extras", "match"),
     [
         ({"conformity": "all"}, "'conformity' is no array"),
-        ({"memory": {"features": np.ones((2, 64))}}, "'distances' of 2 images"),
+        ({"memory": {"features": np.ones((2, 64))}}, "'distances' of up to 2 images"),
         ({"memory": {"features": np.ones((2, 63)), "distances": np.ones(2)}}, "'features' of 64 columns"),
         (
             {"memory": {"features": np.ones((2, 64)), "distances": np.ones(2)}, "images": ["a"]},

@@ -7,8 +7,9 @@ import pytest
 
 from hybrid import FeatureStore, ResNetFeaturizer
 from hybrid.engines.tiny import TinyEngine
-from hybrid.features.embed import Rows, embed, kept
+from hybrid.features.embed import embed, kept
 from hybrid.features.recipe import Recipe, read_recipe
+from hybrid.features.rows import Rows
 
 
 @pytest.fixture

@@ -26,6 +26,16 @@ def test_ordinary_images_are_called_unlike_as_rarely_as_stated():
         assert np.mean(unlike(memory, draw(2000, 1), quantile)) == pytest.approx(1 - quantile, abs=0.03)
 
 
+def test_of_many_images_some_tell_how_far_apart_they_are(monkeypatch):
+    train, groups = draw(1000, 0), np.arange(1000)
+    train[1::2], groups[1::2] = train[::2], groups[::2]
+    whole = remember(train, groups)["distances"]
+    monkeypatch.setattr("hybrid.statistics.neighbours.TELLING", 250)
+    some = remember(train, groups)["distances"]
+    assert len(some) == 250
+    assert np.median(some) == pytest.approx(np.median(whole), rel=0.05)
+
+
 def test_strange_empty_and_broken_images_are_unlike():
     memory = remember(draw(100, 0))
     strange = np.roll(draw(3, 1), 5, axis=1)

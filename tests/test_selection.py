@@ -8,10 +8,10 @@ from hybrid.datasets.labelled import Labelled
 from hybrid.experiment import views
 from hybrid.experiment.candidates import left_out, read_candidates
 from hybrid.experiment.crossval import cross_validate
+from hybrid.experiment.prepare import outer_folds, prepare
 from hybrid.experiment.selection import choose, in_the_race, validation_parts
 from hybrid.experiment.views import look
 from hybrid.statistics.intervals import corrected_ttest
-from hybrid.statistics.splits import folds
 
 LAYERS = ("stage1",), ("last",), ("stage1", "last")
 CONFIG = {"features": {"backbone": "tiny", "layers": ["stage1", "last", ["stage1", "last"]]}}
@@ -29,22 +29,34 @@ def features(n, noise, seed, classes=4):
     return data, {(layers, ("avg",)): X for layers, X in found.items()}
 
 
+def race(data, matrices, settings):
+    """Search with the race and in full: the choices agree, or their scores do; return the fits of both."""
+    rows, found = np.arange(len(data)), {}
+    split, _ = outer_folds(data, rows, read_config(settings))
+    for raced in (True, False):
+        config = read_config(settings | {"search": {"race": raced}})
+        candidates = read_candidates(config, images=len(data))
+        found[raced] = cross_validate(data, matrices, candidates, split, config, rows)
+    if found[True].best != found[False].best or found[True].chosen != found[False].chosen:
+        scores = [one.fold_scores()["accuracy"] for one in found.values()]
+        difference, low, high, _ = corrected_ttest(*scores, *map(len, split[0]))
+        assert low <= 0 <= high
+        assert abs(difference) < 0.03
+    return found[True].fits, found[False].fits
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("noise", [0.6, 1.2, 2.0])
 def test_the_race_chooses_as_the_full_search_or_within_its_error(noise, seed):
-    data, matrices = features(200, noise, seed)
-    split = folds(data.y, n_splits=5)
-    found = {}
-    for race in (True, False):
-        config = read_config(CONFIG | {"search": {"race": race}})
-        candidates = read_candidates(config)
-        found[race] = cross_validate(data, matrices, candidates, split, config, np.arange(200))
-    assert found[True].fits < found[False].fits
-    if found[True].best != found[False].best:
-        scores = [one.fold_scores()["accuracy"] for one in found.values()]
-        difference, low, high, _ = corrected_ttest(*scores, 160, 40)
-        assert low <= 0 <= high
-        assert abs(difference) < 0.03
+    raced, full = race(*features(200, noise, seed), CONFIG)
+    assert raced < full
+
+
+@pytest.mark.parametrize("name", ["ants_bees", "caltech20", "dtd10", "wbc"])
+def test_so_it_does_on_photographs(photographs, name):
+    ready = prepare(str(photographs / name), [read_config()])
+    raced, full = race(ready.data, ready.matrices[0], {"cv": {"repeats": 1}})
+    assert raced < full
 
 
 def test_what_is_as_good_as_the_leader_stays_in_the_race():

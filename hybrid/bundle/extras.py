@@ -24,8 +24,8 @@ def check_extras(extras: Mapping, width: int):
     if not isinstance(memory, Mapping) or not _is_rows(memory.get("features"), width):
         raise ValueError(f"extras whose {MEMORY!r} has no 'features' of {width} columns")
     count = len(memory["features"])
-    if not _is_column(memory.get("distances")) or len(memory["distances"]) != count:
-        raise ValueError(f"extras whose {MEMORY!r} has no 'distances' of {count} images")
+    if not _is_column(memory.get("distances")) or len(memory["distances"]) > count:
+        raise ValueError(f"extras whose {MEMORY!r} has no 'distances' of up to {count} images")
     for name in (IMAGES, LABELS):
         found = extras.get(name)
         if (

@@ -68,7 +68,7 @@ def check(
     1 image of 120 cannot be read: row 5 (not an image in a known format ...).
     """
     settings = {"features": {"backbone": backbone, "layers": "last"}}
-    model = {"model": {"kind": "logistic"}, "logistic": {"C": 0.01, "scaler": "standard"}}
+    model = {"model": {"kind": "logistic"}, "logistic": {"C": 10.0}}
     config = read_config(settings | model | ({"cv": {"threshold": threshold}} if threshold else {}))
     data = read_labelled(frame)
     found = compute(data.images, [featurizer(config, LIKENESS, store).get_params(deep=False)], verbose)

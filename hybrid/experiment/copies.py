@@ -63,7 +63,7 @@ def near_duplicates(
     # Brightness is no likeness.
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     alike = merge_groups(
-        groups(features - features.mean(axis=0), threshold),
-        groups(thumbnails - thumbnails.mean(axis=0), THUMBNAILS),
+        groups(features, threshold, features.mean(axis=0)),
+        groups(thumbnails, THUMBNAILS, thumbnails.mean(axis=0)),
     )
     return merge_groups(alike, digests)

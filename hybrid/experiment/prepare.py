@@ -74,12 +74,15 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     images = np.fromiter(data.images, object, len(data))
     computed = iter(found.features)
     matrices = [
-        {setting: matrix[good] if setting else images for setting, matrix in zip(own, computed, strict=False)}
+        {
+            setting: taken(matrix, good) if setting else images
+            for setting, matrix in zip(own, computed, strict=False)
+        }
         for own in settings
     ]
     pixels = read_pixels(data.images, first.features.value_range)
     digests = [found.digests[row] for row in good]
-    copies = near_duplicates(found.features[-1][good], pixels, digests, first.cv.threshold)
+    copies = near_duplicates(taken(found.features[-1], good), pixels, digests, first.cv.threshold)
     groups = data.groups
     if first.cv.keep_duplicates_together:
         groups = copies if groups is None else merge_groups(groups, copies)
@@ -96,6 +99,11 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
         passes=found.passes,
         warnings=(*notes, *_leaks_into_test(copies, test)),
     )
+
+
+def taken(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return some rows, or the matrix itself where that is all of them."""
+    return matrix if len(rows) == len(matrix) else matrix[rows]
 
 
 def _is_test(data: Labelled) -> np.ndarray:

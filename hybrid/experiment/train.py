@@ -25,7 +25,7 @@ from hybrid.experiment.candidates import (
 from hybrid.experiment.crossval import CrossValidation, at_once, cross_validate
 from hybrid.experiment.evaluation import assess
 from hybrid.experiment.outcome import Outcome
-from hybrid.experiment.prepare import FEW, Prepared, n_repeats, outer_folds, prepare
+from hybrid.experiment.prepare import FEW, Prepared, n_repeats, outer_folds, prepare, taken
 from hybrid.experiment.work import one_thread_a_core
 from hybrid.statistics.curve import FRACTIONS, forecast, learning_curve
 from hybrid.statistics.duplicates import members, merge_groups
@@ -74,7 +74,7 @@ def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", ver
         data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose, store=store
     )
     best, X = validation.best, ready.matrices[0][validation.best.setting]
-    model, late = _final_model(best, config, data.take(rows), X[rows], store, validation.root)
+    model, late = _final_model(best, config, data.take(rows), taken(X, rows), store, validation.root)
     return Outcome(
         model=model,
         scores=validation.scores(),
@@ -97,7 +97,7 @@ def _training_part(ready: Prepared, features: np.ndarray | None) -> dict[str, An
         "images": [ready.data.images[row] for row in rows],
         "labels": ready.data.y[rows],
         "classes": dict(Counter(ready.data.y[rows].tolist())),
-        "features": None if features is None else features[rows],
+        "features": None if features is None else taken(features, rows),
         "groups": ready.copies[rows],
         "skipped": ready.skipped,
         "passes": ready.passes,

@@ -10,19 +10,19 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, islice, pairwise
+from itertools import chain, islice
 
 import numpy as np
-from PIL import Image
 
-from hybrid.engines.engine import Engine, Part
+from hybrid.engines.engine import Engine
 from hybrid.engines.int8 import calibration_digest, make_usual
 from hybrid.engines.opened import open_engine, threads
 from hybrid.features.recipe import Recipe
+from hybrid.features.rows import Job, Rows, Sink
 from hybrid.images.decoding import decode, digest
 from hybrid.images.items import listing, raise_for
 from hybrid.images.pixels import ImageError
@@ -43,21 +43,6 @@ CALIBRATION_IMAGES = 128
 SHARE = 0.5
 # A warning points at the first line that is in none of these.
 LIBRARIES = {"hybrid", "sklearn", "joblib", "skrub"}
-
-
-@dataclass(eq=False)
-class Job:
-    """One image on its way: where its row goes, and what is known of its content."""
-
-    item: object
-    positions: list[int]
-    digest: bytes | None = None
-    claim: bytes | None = None
-    raw: bytes | Image.Image | np.ndarray | None = None
-    computed: bool = False
-
-
-Sink = Callable[[list[Job], list[np.ndarray]], None]
 
 
 @dataclass(eq=False)
@@ -251,41 +236,6 @@ class Pass:
 
     def fail(self, job: Job, exc: ImageError) -> None:
         self.failures += [(position, job.item, str(exc)) for position in job.positions]
-
-
-class Rows:
-    """A sink: every image's vectors in its row, part beside part; NaN where none came."""
-
-    def __init__(self, count: int, recipe: Recipe):
-        self.recipe = recipe
-        self.digests: list[bytes | None] = [None] * count
-        self.passes = 0
-        self._widths: list[int] = []
-        self._matrix: np.ndarray | None = None
-
-    def __call__(self, jobs: list[Job], vectors: list[np.ndarray]) -> None:
-        if self._matrix is None:
-            self._allocate([part.shape[1] for part in vectors])
-        self.passes += sum(job.computed for job in jobs)
-        source = np.repeat(np.arange(len(jobs)), [len(job.positions) for job in jobs])
-        rows = list(chain.from_iterable(job.positions for job in jobs))
-        for row, i in zip(rows, source, strict=True):
-            self.digests[row] = jobs[i].digest
-        self._matrix[rows] = (np.concatenate(vectors, axis=1) if len(vectors) > 1 else vectors[0])[source]
-
-    def of(self, parts: tuple[Part, ...]) -> np.ndarray:
-        """Return the columns of some parts; not copied where they lie side by side."""
-        if self._matrix is None:
-            self._allocate(self.recipe.widths())
-        if parts == self.recipe.parts:
-            return self._matrix
-        edges = list(pairwise(accumulate(self._widths, initial=0)))
-        columns = [self._matrix[:, slice(*edges[self.recipe.parts.index(part)])] for part in parts]
-        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-
-    def _allocate(self, widths: list[int]) -> None:
-        self._widths = widths
-        self._matrix = np.full((len(self.digests), sum(widths)), np.nan, np.float32)
 
 
 def kept(recipe: Recipe, count: int, store: FeatureStore | None) -> Recipe:

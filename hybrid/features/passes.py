@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid.features.embed import Failure, Job, Rows, calibrate, report, run
+from hybrid.features.embed import Failure, calibrate, report, run
 from hybrid.features.recipe import Recipe, read_recipe
+from hybrid.features.rows import Job, Rows
 from hybrid.images.items import as_items
 from hybrid.store.feature_store import FeatureStore, open_store
 
@@ -119,8 +120,8 @@ def grouped(requests: Iterable[Request]) -> list[list[Request]]:
 
 
 def joined(group: list[Request]) -> Recipe:
-    """One recipe with everything that a group asks for."""
-    first, *others = [one.recipe for one in group]
+    """One recipe with everything that a group asks for; the longest request first, whose columns hold the others'."""
+    first, *others = sorted((one.recipe for one in group), key=lambda recipe: -len(recipe.parts))
     return first.join(others)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import BaseEstimator
+
 from hybrid.finetune.augment import AUGMENTATIONS
 from hybrid.finetune.optimizer import NAMES, is_optimizer
 
 if TYPE_CHECKING:
-    from hybrid.finetune.classifier import FineTunedClassifier
     from hybrid.sources.record import Backbone
 
 
@@ -52,7 +53,7 @@ RULES = {
 }
 
 
-def check_params(classifier: FineTunedClassifier) -> None:
+def check_params(classifier: BaseEstimator) -> None:
     """Refuse what no training could use; what the featurizer shares it checks itself."""
     for name, (is_right, expected) in RULES.items():
         value = getattr(classifier, name)

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hybrid.finetune.callbacks import called
-
 
 @dataclass(frozen=True)
 class Task:
@@ -95,6 +93,25 @@ def follow(plan: Plan, learner: Learner) -> list[dict[str, Any]]:
     if stops:
         learner.set_weights(best)
     return records
+
+
+@contextmanager
+def called(plan: Plan, learner: Learner) -> Iterator[Callable[..., None]]:
+    """Begin and end a phase for a plan's callbacks; they see the learner as their model, and only meanwhile."""
+
+    def call(name: str, *arguments: Any) -> None:
+        for callback in plan.callbacks:
+            getattr(callback, name)(*arguments)
+
+    try:
+        call("set_params", {"epochs": plan.epochs, "verbose": plan.verbose})
+        call("set_model", learner)
+        call("on_train_begin")
+        yield call
+        call("on_train_end")
+    finally:
+        # What they remember is pickled with the estimator that has them as a parameter.
+        call("set_model", None)
 
 
 @contextmanager

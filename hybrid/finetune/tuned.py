@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from hybrid.engines.choose import choose
-from hybrid.features.embed import Failure, Rows, run
+from hybrid.features.embed import Failure, run
 from hybrid.features.recipe import Recipe
+from hybrid.features.rows import Rows
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.store.feature_store import open_store
 

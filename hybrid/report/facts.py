@@ -96,7 +96,7 @@ def likeness(outcome: Outcome) -> dict[str, Any]:
     if outcome.features is None or len(np.unique(groups)) <= NEAREST:
         return {"points": np.zeros((0, 2)), "nearest": np.zeros((n, 0), int), "outliers": np.zeros(0, int)}
     unit = directions(outcome.features)
-    near, distances = nearest(unit, unit, NEAREST, groups)
+    near, distances = nearest(unit, unit, NEAREST, (groups, groups))
     # Of a crowd of copies, there may be fewer others than asked for.
     near[distances > 1.9] = -1
     far = np.argsort(-distances[:, 0], kind="stable")[:MOST_OUTLIERS]

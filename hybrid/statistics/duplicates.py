@@ -74,7 +74,7 @@ def _reach(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.ndarray:
     return np.clip(reach, 1e-6, max(1e-6, 1 - threshold))
 
 
-def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
+def groups(features: ArrayLike, threshold: float = THRESHOLD, origin: ArrayLike = 0.0) -> np.ndarray:
     """Group the images that are near duplicates, and whatever these chain to.
 
     Two images are near duplicates where their features' cosine is at least `threshold` and stands out from
@@ -90,6 +90,8 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
         One row an image. A row of zeros, or with a NaN, is alone in its group.
     threshold : float
         The least cosine of near duplicates.
+    origin : array of shape (d,)
+        What is taken off all rows before: the cosines are those of what is left.
 
     Returns
     -------
@@ -104,13 +106,14 @@ def groups(features: ArrayLike, threshold: float = THRESHOLD) -> np.ndarray:
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"Got threshold={threshold!r}, but expected a cosine above 0 and up to 1.")
-    unit = directions(features)
+    unit = directions(features, origin)
     labels = np.arange(len(unit))
     filled = np.flatnonzero(unit.any(axis=1))
-    rows = _company(unit[filled], 1 - threshold)
+    full = unit if len(filled) == len(unit) else unit[filled]
+    rows = _company(full, 1 - threshold)
     if not len(rows):
         return labels
-    reach = _reach(unit[filled], rows, threshold).astype(np.float32)
+    reach = _reach(full, rows, threshold).astype(np.float32)
     rows = filled[rows]
     close = unit[rows]
     for start in range(0, len(rows), BLOCK):
