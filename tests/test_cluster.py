@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import clusters
@@ -15,6 +17,9 @@ import dask
 import fsspec
 import numpy as np
 import pandas as pd
+import psutil
+import pyarrow
+import pyarrow.parquet
 import pytest
 from awkward import awkward
 from clusters import DEADLY, SLOW, folder, picture
@@ -164,6 +169,47 @@ def test_a_worker_that_is_killed_costs_no_row_and_no_row_comes_twice(client, wri
     check(tmp_path / "out", images)
 
 
+@contextmanager
+def killing(client, seed):
+    """Kill one worker after another meanwhile, at random times once both are there; hand out the list of those."""
+    stop, random, killed = threading.Event(), np.random.default_rng(seed), []
+
+    def kill():
+        while not stop.wait(random.uniform(0.5, 4)):
+            with suppress(Exception):
+                client.wait_for_workers(2, timeout=30)
+                killed.append(random.choice(sorted(client.run(os.getpid, on_error="ignore").values())))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        killer.join()
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(600, marks=pytest.mark.soak)])
+def test_whatever_workers_are_killed_nothing_is_lost_and_nothing_comes_twice(client, tmp_path, seconds):
+    seed = int(os.environ.get("HYBRID_SEED", time.time_ns() % 10**6))
+    print(f"\nworkers killed for {seconds} s, HYBRID_SEED={seed}", flush=True)
+    images = folder(tmp_path / "images", 120, SLOW)
+    bad = [images[20], images[100]]
+    picture(bad[0], 0, DEADLY)
+    Path(bad[1]).write_bytes(b"none")
+    end, memory = time.monotonic() + seconds, []
+    with killing(client, seed) as killed:
+        while time.monotonic() < end or not memory:
+            out = tmp_path / f"out {len(memory)}"
+            featurize(tmp_path / "images", out, client, 25, backbone="tiny")
+            assert check(out, images)[1] == bad
+            shutil.rmtree(out)
+            memory.append(psutil.Process().memory_info().rss >> 20)
+    print(f"{len(killed)} killed, {len(memory)} rounds, driver {memory[0]} to {memory[-1]} MB", flush=True)
+    assert max(memory) < memory[len(memory) // 4] + 64
+
+
 def test_a_driver_that_is_killed_is_followed_by_one_that_makes_the_rest(write, tmp_path):
     images, out = folder(tmp_path / "images", 90), tmp_path / "out"
     program = (
@@ -291,11 +337,11 @@ def test_a_folder_of_other_things_is_refused(write, tmp_path):
 
 def test_awkward_names_come_back(write, tmp_path):
     (tmp_path / "images").mkdir()
-    frame = awkward(tmp_path / "images")
+    frame = awkward(tmp_path / "images").astype(object)
     if sys.platform == "linux":
-        odd = os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9.png")
-        picture(odd, 1)
-        frame.loc[len(frame)] = odd, "=cmd()"
+        odd = picture(os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9.png"), 1)
+        more = pd.DataFrame({"image": [str(odd)], "label": ["=cmd()"]}, dtype=object)
+        frame = pd.concat([frame, more], ignore_index=True)
     write(frame)
     found, _ = check(tmp_path / "out", frame["image"].tolist())
     assert found["label"].tolist() == frame["label"].tolist()
@@ -337,6 +383,46 @@ def test_urls_of_a_list_are_fetched_only_where_that_was_asked_for(write, buckets
     ):
         write(frame)
     assert write(frame, urls=True)["rows"] == 1
+
+
+def test_a_long_parquet_list_is_never_held_as_a_whole(tmp_path):
+    rows = 400_000
+    paths = pyarrow.array([f"a folder with a long name/{i:040d}.jpg" for i in range(rows)])
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": paths}), tmp_path / "list.parquet", row_group_size=10_000
+    )
+    whole, most, count = paths.nbytes, 0, 0
+    del paths
+    before = pyarrow.total_allocated_bytes()
+    for part in read_listing(tmp_path / "list.parquet").parts(3000):
+        count += len(part.images)
+        most = max(most, pyarrow.total_allocated_bytes() - before)
+    assert count == rows
+    assert most < whole / 4
+
+
+def test_a_folder_is_walked_as_far_as_its_parts_are_asked_for(tmp_path, monkeypatch):
+    folder(tmp_path / "images", 60)
+    listing = read_listing(tmp_path / "images")
+    asked, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: asked.append(os.path.basename(path)) or scan(path))
+    found = listing.parts(16)
+    assert [next(found).about["label"][0].as_py() for _ in range(2)] == ["class 0", "class 0"]
+    assert asked == ["class 0", "class 1"]
+
+
+def test_a_table_needs_no_labels_and_keeps_what_else_it_has(tmp_path):
+    (tmp_path / "list.csv").write_text("file;who\na.png;007\n;\n")
+    listing = read_listing(tmp_path / "list.csv")
+    (part,) = listing.parts(10)
+    assert part.images == [str(tmp_path / "a.png"), None]
+    assert part.paths() == [str(tmp_path / "a.png"), "#1"]
+    assert part.about.to_pylist() == [{"who": "007"}, {"who": ""}]
+    (tmp_path / "bad.csv").write_text("file,path\na.png,b\n")
+    with pytest.raises(ValueError, match="Expected one column called image"):
+        read_listing(tmp_path / "bad.csv")
+    with pytest.raises(ValueError, match=r"Got columns called 'path', but parts have a path, a digest"):
+        read_listing(tmp_path / "bad.csv", image="file")
 
 
 def test_memory_holds_no_more_of_a_long_list_than_some_parts(client):

@@ -77,13 +77,16 @@ def _local(workers: int) -> Iterator[Client]:
     need("cryptography")
     share = max(1, joblib.cpu_count() // workers)
     bounds = dask.config.get("distributed.nanny.pre-spawn-environ") | dict.fromkeys(BOUNDED, share)
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": bounds}):
+    settings = {"distributed.nanny.pre-spawn-environ": bounds, "distributed.scheduler.http.routes": []}
+    with dask.config.set(settings):
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
             security=True,
-            dashboard_address=None,
+            # No pages for others of this machine, on a port that is free.
+            dashboard_address=f"{LOOPBACK}:0",
+            scheduler_kwargs={"dashboard": False},
             # A worker that dies is told of by whoever gave it work.
             silence_logs=logging.CRITICAL,
         )
