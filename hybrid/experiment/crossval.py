@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -91,9 +91,7 @@ def cross_validate(
         return found
 
     run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
-    n_jobs = at_once(candidates, matrices)
-    if not any(candidate.kind.takes_images for candidate in candidates) and (away := remote(work)):
-        work, n_jobs = away, len(parts)
+    work, n_jobs = _placed(work, candidates, matrices, len(parts))
     tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
     shown, weights = "search" if verbose else "", [len(train) for train, _ in parts]
     results = parallel(run.remember, tasks, shown, n_jobs, weights)
@@ -112,6 +110,14 @@ def cross_validate(
         fits=int(ran.sum()) + len(folds),
         root=views.root(chosen[-1]) if views else root,
     )
+
+
+def _placed(
+    work: Callable, candidates: list[Candidate], matrices: dict[Setting | None, np.ndarray], parts: int
+) -> tuple[Callable, int | None]:
+    """Return the work, on joblib's cluster where there is one and no fit runs a network, and how much of it at once."""
+    away = None if any(candidate.kind.takes_images for candidate in candidates) else remote(work)
+    return (away, parts) if away else (work, at_once(candidates, matrices))
 
 
 def _score_part(
