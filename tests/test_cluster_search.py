@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import certificates
 import numpy as np
 import pytest
-from distributed import KilledWorker
 from joblib import parallel_config
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -19,9 +20,8 @@ from hybrid import FeatureStore, build_pipeline, load_sample
 from hybrid.cli import app
 from hybrid.cluster.client import connected
 from hybrid.cluster.search import searching, share
-from hybrid.experiment import crossval
+from hybrid.experiment import crossval, work
 from hybrid.experiment.train import train
-from hybrid.experiment.work import remote
 
 GRID = {"featurizer__layers": ["stage2", "last"], "classifier__C": [1, 30]}
 CONFIG = {"features": {"backbone": "tiny"}, "model": {"kind": "logistic"}, "cv": {"folds": 3}}
@@ -87,17 +87,15 @@ def move_home(client, worker, store):
 
 
 class Deadly(TransformerMixin, BaseEstimator):
-    """A step that kills, as kill -9 does, one process that comes to it for each marker, and then is harmless."""
+    """A step that kills these processes, as kill -9 does, when they come to it."""
 
-    def __init__(self, markers=()):
-        self.markers = markers
+    def __init__(self, pids=()):
+        self.pids = pids
 
     def fit(self, X, y=None):
         """Do it."""
-        for marker in self.markers:
-            if not os.path.exists(marker):
-                Path(marker).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+        if os.getpid() in self.pids:
+            os.kill(os.getpid(), signal.SIGKILL)
         return self
 
     def transform(self, X):
@@ -105,11 +103,11 @@ class Deadly(TransformerMixin, BaseEstimator):
         return X
 
 
-def deadly(function, marker):
-    """Kill the first process that calls a function."""
+def deadly(function, pids):
+    """Kill these processes when they call a function."""
 
     def call(*args):
-        Deadly([marker]).fit(args)
+        Deadly(pids).fit(args)
         return function(*args)
 
     return call
@@ -143,11 +141,11 @@ def test_workers_find_the_features_in_stores_of_their_own(client, files, tmp_pat
 
 
 def test_killed_workers_cost_their_tasks_and_not_the_search(client, files, tmp_path):
-    store, markers = str(tmp_path / "store"), [tmp_path / "killed", tmp_path / "killed too"]
+    store, pids = str(tmp_path / "store"), list(client.run(os.getpid).values())
     alone = search(store, ("deadly", Deadly())).fit(*files)
-    found = on_cluster(client, search(store, ("deadly", Deadly(markers))), *files)
-    assert all(marker.exists() for marker in markers)
-    client.wait_for_workers(2)
+    found = on_cluster(client, search(store, ("deadly", Deadly(pids))), *files)
+    client.wait_for_workers(2, timeout=60)
+    assert not set(client.run(os.getpid).values()) & set(pids)
     assert outcome(found) == outcome(alone)
     assert passes(store) == len(files[0])
 
@@ -170,33 +168,49 @@ def test_train_on_a_scheduler_finds_what_it_finds_here(client, files, tmp_path, 
 
 def test_a_killed_worker_costs_train_its_parts(client, sample, tmp_path, monkeypatch):
     alone = train(sample, CONFIG, store=str(tmp_path))
-    monkeypatch.setattr(crossval, "choose", deadly(crossval.choose, tmp_path / "killed"))
+    pids = list(client.run(os.getpid).values())[:1]
+    monkeypatch.setattr(crossval, "choose", deadly(crossval.choose, pids))
     with searching(client):
         found = train(sample, CONFIG, store=str(tmp_path))
-    assert (tmp_path / "killed").exists()
+    client.wait_for_workers(2, timeout=60)
+    assert pids[0] not in client.run(os.getpid).values()
     assert found.scores == alone.scores
     assert found.best == alone.best
 
 
-def test_what_all_workers_had_is_sent_again(client, tmp_path):
-    markers = [tmp_path / "killed", tmp_path / "killed too"]
+class Forgetful:
+    """A cluster that loses what it holds so many times."""
 
-    def deadly_twice(number):
-        Deadly(markers).fit(None)
-        return number + 1
+    def __init__(self, losses):
+        self.losses, self.sent = losses, 0
 
-    with searching(client):
-        assert remote(deadly_twice)(1) == 2
-    client.wait_for_workers(2)
+    def scatter(self, held, broadcast):
+        self.sent += 1
+        return held
+
+    def submit(self, call, function, *args, pure):
+        future = Future()
+        if self.losses:
+            self.losses -= 1
+            future.set_exception(CancelledError())
+        else:
+            future.set_result(call(function, *args))
+        return future
 
 
-def test_what_kills_all_workers_is_told(client):
-    def deadly(number):
-        os.kill(os.getpid(), signal.SIGKILL)
+def on_forgetful(monkeypatch, losses):
+    cluster = Forgetful(losses)
+    monkeypatch.setattr(work, "get_active_backend", lambda: (SimpleNamespace(client=cluster), None))
+    return cluster, work.remote(abs)
 
-    with (
-        searching(client),
-        pytest.raises((RuntimeError, KilledWorker), match=r"Workers died 3 times|Attempted"),
-    ):
-        remote(deadly)(1)
-    client.wait_for_workers(2)
+
+def test_what_all_workers_have_lost_is_sent_again(monkeypatch):
+    cluster, away = on_forgetful(monkeypatch, 2)
+    assert away(-3) == away(3) == 3
+    assert cluster.sent == 3
+
+
+def test_what_kills_all_workers_is_told(monkeypatch):
+    _, away = on_forgetful(monkeypatch, 3)
+    with pytest.raises(RuntimeError, match="Workers died 3 times of what they were sent"):
+        away(-3)
