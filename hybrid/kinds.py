@@ -23,8 +23,8 @@ from sklearn.svm import SVC, LinearSVC
 from hybrid.fields import Absent, Gammas, Number, Numbers, Section, as_values, several
 from hybrid.finetune.classifier import FineTunedClassifier
 from hybrid.normalise import FeatureNormalizer
-from hybrid.statistics.kernels import RBFKernel
-from hybrid.statistics.linear import Loss, softmax, squared_hinge
+from hybrid.statistics.kernels import MOST_ROWS, RBFKernel
+from hybrid.statistics.linear import Loss, QuickSVC, softmax, squared_hinge
 
 SCALERS = {
     "normalizer": FeatureNormalizer,
@@ -104,9 +104,15 @@ class Kind:
         scaler = [] if self.takes_images else [("scaler", SCALERS[params["scaler"]]())]
         return [*scaler, ("classifier", self.build(params))]
 
+    def is_slow(self, images: int) -> bool:
+        """Tell whether, for so many images, there are steps that answer the same sooner."""
+        return self.loss is squared_hinge or (self.has_kernel and images <= MOST_ROWS)
+
     def quick_steps(self, params: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Return steps that answer the same sooner; they hold the training rows, and are not saved."""
+        """Return steps that answer the same sooner; they may hold the training rows, and are not saved."""
         steps = self.steps(params)
+        if self.loss is squared_hinge:
+            steps[-1:] = [("classifier", QuickSVC(params["C"]))]
         if self.has_kernel:
             steps[-1:] = [
                 ("kernel", RBFKernel(params["gamma"])),

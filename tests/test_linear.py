@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from hybrid.statistics.linear import Slope, linear_path, softmax, squared_hinge
+from hybrid.statistics.linear import QuickSVC, Slope, linear_path, softmax, squared_hinge
 
 VALUES = [30.0, 3.0, 300.0]
 
@@ -37,6 +37,19 @@ def test_labels_are_scikit_learns(loss, model, classes, width):
         theirs = model(C).fit(rows[:160], codes[:160], sample_weight=weights).predict(rows)
         ours = (slope.rows @ coefficients + intercepts).argmax(axis=1)
         assert np.mean(ours == theirs) >= 0.98
+
+
+@pytest.mark.parametrize("width", [30, 300])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_quick_machine_decides_as_scikit_learns(classes, width):
+    rows, codes = blobs(240, width, classes)
+    weights = np.where(np.arange(160) % 3, 1.0, 0.2)
+    quick, theirs = (
+        model.fit(rows[:160], codes[:160], sample_weight=weights)
+        for model in (QuickSVC(C=3.0), LinearSVC(C=3.0, tol=1e-8, max_iter=100_000))
+    )
+    np.testing.assert_allclose(quick.decision_function(rows), theirs.decision_function(rows), atol=0.02)
+    assert np.mean(quick.predict(rows) == theirs.predict(rows)) >= 0.99
 
 
 def test_rows_wider_than_many_keep_their_products_on_fewer_columns():

@@ -141,10 +141,10 @@ def fit(
 ) -> Pipeline:
     """Fit a candidate's scaler and classifier, with probabilities or without; what comes out can be saved."""
     kind = candidate.kind
-    if not (probabilities and kind.has_kernel and len(X) <= MOST_ROWS):
+    if not (probabilities and kind.is_slow(len(X))):
         steps = kind.steps(candidate.params)
         return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
-    # The folds of a calibration share one kernel; the SVC that is calibrated is fitted once more, on features.
+    # What is calibrated in quick folds is fitted once more, to be kept.
     quick = fit_quick(candidate, config, X, y, sample_weight)
     plain = _fit_steps(kind.steps(candidate.params), candidate, config, X, y, sample_weight, False)
     scaled = quick["classifier"]
@@ -164,7 +164,7 @@ def fit_quick(
 ) -> Pipeline:
     """Fit the same sooner, to predict with and throw away."""
     kind = candidate.kind
-    steps = kind.quick_steps(candidate.params) if len(X) <= MOST_ROWS else kind.steps(candidate.params)
+    steps = kind.quick_steps(candidate.params) if kind.is_slow(len(X)) else kind.steps(candidate.params)
     return _fit_steps(steps, candidate, config, X, y, sample_weight, probabilities, root)
 
 
