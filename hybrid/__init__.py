@@ -3,7 +3,9 @@
 from importlib import import_module
 
 _MODULES = {
+    "ErrorsDisplay": "report.displays",
     "ExplanationDisplay": "explain.display",
+    "FeatureMapDisplay": "report.displays",
     "FeatureNormalizer": "normalise",
     "FeatureStore": "store.feature_store",
     "FineTunedClassifier": "finetune.classifier",

@@ -273,7 +273,7 @@ def serve(
 
 @app.command(
     epilog="Examples: hybrid compare photos/ --config configs/svm.toml --config configs/logistic.toml "
-    "| hybrid compare sample --config configs/svm.toml --config configs/layers.toml --json"
+    "| hybrid compare sample --config configs/svm.toml --config configs/layers.toml -o comparison.html"
 )
 def compare(
     data: Data,
@@ -284,25 +284,26 @@ def compare(
     label: LabelColumn = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where the page goes.")] = Path("comparison.html"),
-    report: Report = True,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Write a page that shows what was found: an .html file."),
+    ] = None,
     urls: Urls = False,
     as_json: Json = False,
 ):
     """Score several experiments on the same folds and test their differences."""
     from hybrid.experiment.compare import compare
 
+    if out:
+        place.check(out)
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     configs = {path.stem: _configured(path, settings, backbone) for path in config}
     found = compare(frame, configs, verbose=watched())
-    if report:
+    emit(found, as_json, show.comparison)
+    if out:
         from hybrid.report.page import write_comparison
 
-        try:
-            note(f"report: {write_comparison(found, out, Path(data).name)}")
-        except ImportError as exc:
-            note(f"no report: {exc}")
-    emit(found, as_json, show.comparison)
+        note(f"report: {write_comparison(found, out, Path(data).name)}")
 
 
 @app.command(

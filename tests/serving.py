@@ -44,9 +44,10 @@ class Server:
 
     def predict(self, *files, field="files", **options):
         """Send files (name, content)."""
-        return self.ask(
-            "/predict", form(field, *files), content_type="multipart/form-data; boundary=x", **options
-        )
+        return self.send("/predict", *files, field=field, **options)
+
+    def send(self, path, *files, field="file", **options):
+        return self.ask(path, form(field, *files), content_type="multipart/form-data; boundary=x", **options)
 
 
 def form(field, *files):

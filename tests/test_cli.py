@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hybrid import load_sample
+from hybrid.bundle.loading import read
 from hybrid.cli import app
 from hybrid.datasets.tables import load_table
 
@@ -67,8 +68,11 @@ def test_training_writes_a_page_and_the_bundle_gives_it_again(model, tmp_path):
 
 def test_training_writes_no_page_where_none_is_wanted(photos, tmp_path):
     path = tmp_path / "bare.hybrid"
-    assert hybrid("train", photos, *TINY, "-o", path, "--no-report").returncode == 0
+    result = hybrid("train", photos, *TINY, "-o", path, "--no-report")
+    assert result.returncode == 0
+    assert "pictures" not in result.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["bare.hybrid"]
+    assert not {"report", "pictures"} & read(path).extras.keys()
     assert "use `hybrid train`" in hybrid("report", path, "-o", tmp_path / "report.html").stderr
 
 
@@ -111,7 +115,10 @@ def test_comparison_prints_one_table_with_tests(photos, tmp_path):
     assert result.returncode == 0, result.stderr
     assert {"svm", "logistic"} <= set(json.dumps(json.loads(result.stdout)).replace('"', " ").split())
     assert "svm" in page.read_text(encoding="utf-8")
-    assert "svm" in hybrid("compare", photos, *configs, "--no-report").stdout
+    (tmp_path / "empty").mkdir()
+    assert "svm" in hybrid("compare", photos, *configs, cwd=tmp_path / "empty").stdout
+    assert not list((tmp_path / "empty").iterdir())
+    assert hybrid("compare", photos, *configs, "-o", tmp_path / "absent" / "page.html").returncode == 1
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])

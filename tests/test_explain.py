@@ -1,6 +1,7 @@
 """Explanations: the parts add up, for a linear head they are the terms of its sum, and other poolings are covered."""
 
 import io
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -86,6 +87,18 @@ def test_the_walk_is_the_integral_of_the_gradient():
     integral = gradient.mean(axis=0) @ way.T
     np.testing.assert_allclose(walk(decision(svc, 1), start, way), integral, rtol=0.02)
     np.testing.assert_allclose(walk(decision(svc, 1), start, way, rounds=240), integral, rtol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_decisions_of_an_rbf_svm_are_those_of_scikit_learn(classes):
+    X, y = np.random.default_rng(0).normal(size=(60, 8)), np.arange(60) % classes
+    svc = SVC(C=10, gamma=0.2, decision_function_shape="ovo").fit(X, y)
+    votes = svc.decision_function(X[:9]).reshape(9, -1)
+    pairs = [(0, 1)] if classes == 2 else list(combinations(range(classes), 2))
+    for column in range(classes):
+        signs = [(column == first) - (column == second) for first, second in pairs]
+        expected = votes @ signs / (-1 if classes == 2 else classes - 1)
+        np.testing.assert_allclose(decision(svc, column)(X[:9]), expected)
 
 
 def test_the_order_of_cells_has_no_say(sample):

@@ -203,6 +203,7 @@ def test_without_the_extra_training_goes_on_and_the_command_says_what_to_install
     notes = []
     told = reported(found, tmp_path / "model.hybrid", notes.append)
     assert "pip install 'hybrid-features[report]'" in notes[0]
+    assert notes[1].startswith("the bundle holds small pictures of 42 training images")
     assert not (tmp_path / "model.html").exists()
     path = save(found.model, tmp_path / "model.hybrid", extras=found.extras() | told)
     with pytest.raises(ImportError, match=r"pip install 'hybrid-features\[report\]'"):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from urllib.parse import quote
 
 import corpus
 import numpy as np
@@ -17,6 +19,7 @@ from serving import form, serving
 
 from hybrid import build_pipeline, load_sample, save
 from hybrid.bundle.loading import read
+from hybrid.explain.explanation import explain
 
 pytest.importorskip("fastapi")
 
@@ -123,6 +126,68 @@ def test_images_of_many_requests_go_through_the_network_together(server, picture
     assert counts["hybrid_batch_images_sum"] > counts["hybrid_batch_images_count"]
 
 
+def test_a_heat_map_is_that_of_the_class_that_was_asked_for(server, bundle, pictures):
+    assert server.ask("/model").json["explains"] is True
+    model = read(bundle)
+    own, other = (
+        server.send(f"/explain{query}", ("a.png", pictures[0]))
+        for query in ("", f"?label={quote(AWKWARD[1])}")
+    )
+    for answer, label in ((own, None), (other, AWKWARD[1])):
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "image/jpeg"
+        found = Image.open(io.BytesIO(answer.body))
+        expected = explain(model.model, pictures[0], label, model.extras["mean"]).draw(found.width)
+        assert np.abs(np.asarray(found, int) - np.asarray(expected, int)).mean() < 3
+    assert own.body != other.body
+
+
+@pytest.mark.parametrize(
+    ("query", "files", "status", "reason"),
+    [
+        ("?label=dragon", [b""], 422, "Got label='dragon', but expected one of the classes in /model"),
+        ("", [b"hello"], 422, "not an image in a known format"),
+        ("", [b""], 422, "empty file"),
+        ("", [], 422, "Got 0 images, but expected one"),
+        ("", [b"1", b"2"], 400, "Maximum number of files is 1"),
+    ],
+)
+def test_what_cannot_be_explained_is_told_so(server, query, files, status, reason):
+    answer = server.send(f"/explain{query}", *[("a.png", content) for content in files])
+    assert answer.status == status
+    assert reason in answer.json["error"]
+    assert server.ask("/explain", b"{}", content_type="application/json").status == 415
+
+
+def test_malformed_uploads_have_no_heat_map_and_the_server_goes_on(server, pictures):
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda one: server.send("/explain", one).status, malformed(pictures)[-75::3]))
+    assert set(answers) == {200, 422}
+    assert server.ask("/health").json == {"status": "ok"}
+
+
+def test_explanations_are_bounded_and_predictions_go_on_beside_them(bundle, pictures):
+    with serving(bundle) as server, ThreadPoolExecutor(40) as pool:
+        running = [pool.submit(server.send, "/explain", ("a.png", one)) for one in pictures * 4]
+        assert server.predict(("a.png", pictures[0])).status == 200
+        answers = [one.result() for one in running]
+        statuses = [answer.status for answer in answers]
+        assert set(statuses) == {200, 503}
+        assert answers[statuses.index(503)].headers["retry-after"] == "1"
+        assert server.send("/explain", ("a.png", pictures[0])).status == 200
+
+
+def test_a_model_that_cannot_be_traced_says_so(tmp_path, pictures):
+    sample = load_sample(4)
+    model = build_pipeline(backbone="tiny", pooling="max").fit(sample["image"], sample["label"])
+    with serving(save(model, tmp_path / "max.hybrid")) as server:
+        assert server.ask("/model").json["explains"] is False
+        answer = server.send("/explain", ("a.png", pictures[0]))
+        assert answer.status == 404
+        assert "no heat maps" in answer.json["error"]
+        assert server.predict(("a.png", pictures[0])).status == 200
+
+
 def metrics(server):
     lines = server.ask("/metrics").body.decode().splitlines()
     return {name: float(value) for name, value in (one.rsplit(" ", 1) for one in lines if one[0] != "#")}
@@ -222,7 +287,12 @@ def test_every_answer_has_safe_headers(server, pictures):
     answers = [
         server.ask(path) for path in ("/", "/page.js", "/docs", "/openapi.json", "/metrics", "/nothing")
     ]
-    for answer in [*answers, server.predict(("a.png", pictures[0])), server.predict(("a.png", b""))]:
+    answers += [
+        ask(("a.png", content))
+        for ask in (server.predict, partial(server.send, "/explain"))
+        for content in (pictures[0], b"")
+    ]
+    for answer in answers:
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
@@ -252,6 +322,7 @@ def test_uploads_are_kept_nowhere(bundle, pictures, tmp_path, monkeypatch):
         before = set(tmp_path.rglob("*"))
         large = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
         assert server.predict(("a.png", pictures[0]), ("large.png", png(large))).status == 200
+        assert server.send("/explain", ("large.png", png(large))).status == 200
         assert set(tmp_path.rglob("*")) == before
 
 
@@ -421,6 +492,7 @@ def test_limits_are_checked():
 def test_the_document_is_json(server):
     assert json.loads(server.ask("/openapi.json").body)["paths"].keys() == {
         "/predict",
+        "/explain",
         "/model",
         "/health",
         "/metrics",

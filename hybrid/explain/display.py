@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
@@ -11,6 +12,15 @@ from hybrid.explain.explanation import Explanation, explain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def pyplot() -> ModuleType:
+    """Return what draws."""
+    try:
+        import matplotlib.pyplot
+    except ImportError as exc:
+        raise ImportError("A display needs Matplotlib: pip install matplotlib") from exc
+    return matplotlib.pyplot
 
 
 class ExplanationDisplay:
@@ -25,6 +35,14 @@ class ExplanationDisplay:
     ----------
     ax_, figure_ : Axes, Figure
         Where it was drawn.
+
+    Examples
+    --------
+    >>> from hybrid import ExplanationDisplay, build_pipeline, load_sample
+    >>> sample = load_sample(4)
+    >>> model = build_pipeline("logistic", backbone="tiny").fit(sample["image"], sample["label"])
+    >>> ExplanationDisplay.from_estimator(model, sample["image"][0]).explanation.label
+    'bricks'
     """
 
     def __init__(self, explanation: Explanation):
@@ -61,9 +79,7 @@ class ExplanationDisplay:
 
     def plot(self, ax: Axes | None = None) -> ExplanationDisplay:
         """Draw it, on axes of its own where none are given."""
-        import matplotlib.pyplot as plt
-
-        self.ax_ = plt.subplots()[1] if ax is None else ax
+        self.ax_ = pyplot().subplots()[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         found = self.explanation
         self.ax_.imshow(found.draw())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,9 +82,8 @@ def explain(
     >>> found.label, found.parts.shape, bool(abs(found.parts.sum() - found.value + found.start) < 1e-6)
     ('bricks', (4, 4), True)
     """
-    behind = isinstance(model, Pipeline) and isinstance(model[0], ResNetFeaturizer) and len(model) > 1
-    featurizer, head = (model[0], model[1:]) if behind else (None, model)
-    maps = read_maps(featurizer, image) if behind else None
+    featurizer, head = (model[0], model[1:]) if _is_headed(model) else (None, model)
+    maps = None if featurizer is None else read_maps(featurizer, image)
     if maps is None:
         return covered(model, featurizer, head, image, label)
     vector = np.concatenate([one.mean(axis=(0, 1)) for one in maps])
@@ -96,12 +95,21 @@ def explain(
     return Explanation(label, value, start, laid_out(parts, maps), seen(featurizer, image), True)
 
 
+def is_traceable(model: BaseEstimator, image: object) -> bool:
+    """Tell whether a model's decision can be traced back to cells; else fifty pictures have to be looked at."""
+    return _is_headed(model) and read_maps(model[0], image) is not None
+
+
+def _is_headed(model: BaseEstimator) -> bool:
+    return isinstance(model, Pipeline) and isinstance(model[0], ResNetFeaturizer) and len(model) > 1
+
+
 def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
     """Go from a vector along all steps, a little of each in turn; return what each changes the decision by.
 
-    The more rounds, the closer to the straight path. Each is gone forward and backward, so that the order of the
-    steps has no say, and the first and last are the smallest: roots at 0 are steep. A head without a gradient,
-    such as trees, does no harm.
+    The more rounds, the closer to the straight path. One goes forward through the steps, the next one backward, so
+    that their order has no say, and the first and last are the smallest: roots at 0 are steep. A head without a
+    gradient, such as trees, does no harm.
 
     Examples
     --------
@@ -111,10 +119,10 @@ def walk(decide: Decide, start: np.ndarray, steps: np.ndarray, rounds: int = ROU
     s = np.linspace(0, 1, rounds + 1)
     times = s**3 * (10 - 15 * s + 6 * s**2)
     parts, way = np.zeros(len(steps)), steps.sum(axis=0)
-    for before, after in pairwise(times):
-        for order in (slice(None), slice(None, None, -1)):
-            at = start + before * way + np.cumsum(steps[order] * (after - before), axis=0)
-            parts[order] += np.diff(decide(np.vstack([start + before * way, at]))) / 2
+    orders = cycle((slice(None), slice(None, None, -1)))
+    for (before, after), order in zip(pairwise(times), orders, strict=False):
+        at = start + before * way + np.cumsum(steps[order] * (after - before), axis=0)
+        parts[order] += np.diff(decide(np.vstack([start + before * way, at])))
     return parts
 
 

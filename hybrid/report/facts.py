@@ -6,17 +6,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from hybrid.bundle.probes import versions
 from hybrid.experiment.candidates import read_candidates
 from hybrid.experiment.outcome import jsonable
 from hybrid.features.recipe import read_recipe
 from hybrid.report.pictures import heats, packed, thumbnails
-from hybrid.statistics.doubts import doubts
+from hybrid.statistics.doubts import doubts, errors
 from hybrid.statistics.neighbours import directions, nearest
+from hybrid.statistics.plane import plane
 from hybrid.statistics.sets import conformity, prediction_sets
 
 if TYPE_CHECKING:
@@ -26,9 +24,8 @@ if TYPE_CHECKING:
 NEAREST = 3
 # Pictures are kept of so many images, those first that a reader will want to see.
 MOST_PICTURES = 1200
-HEATS = 8
-# t-SNE takes 10 s for so many images; of more, there are two principal components.
-MOST_UNFOLDED = 2000
+# Of the worst errors: all that are listed.
+HEATS = 24
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 BINS = 10
 # An image is an outlier where its nearest one is this many times as far as usual.
@@ -107,24 +104,6 @@ def likeness(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def plane(unit: np.ndarray) -> np.ndarray:
-    """Return two numbers an image, so that images alike lie together."""
-    # Where others compute, too, OpenMP's threads wait for each other: 54 s instead of 6.
-    with threadpool_limits(1):
-        return np.round(_unfolded(unit), 3).astype(np.float32)
-
-
-def _unfolded(unit: np.ndarray) -> np.ndarray:
-    """Unfold them by t-SNE, which keeps neighbours together, where there are neither too few nor too many."""
-    reduced = PCA(min(50, *unit.shape), random_state=0).fit_transform(unit)
-    if not 8 <= len(unit) <= MOST_UNFOLDED or not reduced[:, 0].std():
-        return reduced[:, :2]
-    # As its own start, but of a size that is not a crowd.
-    start = reduced[:, :2] / reduced[:, 0].std() * 1e-4
-    perplexity = min(30, (len(unit) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init=start, max_iter=500, random_state=0).fit_transform(reduced)
-
-
 def coverage(validation: CrossValidation) -> list[dict[str, float]]:
     """Say how often sets held the right class, each fold's by what the other folds know."""
     rows, probabilities = validation.out_of_fold()
@@ -194,7 +173,9 @@ def recipe(outcome: Outcome) -> dict[str, Any]:
 
 def pictures(outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:
     """Draw the images that a reader will want to see first, and what misled the model in the worst of them."""
-    wrong = worst(found)
+    # What no fold tested is no error.
+    said = np.where(found["predicted"] < 0, found["truth"], found["predicted"])
+    wrong = errors(found["truth"], said, found["probabilities"].max(axis=1))
     copies, counts = np.unique(found["copies"], return_counts=True)
     twice = np.flatnonzero(np.isin(found["copies"], copies[counts > 1]))
     first = [wrong, found["doubtful"], found["nearest"][wrong[:HEATS]].ravel(), found["outliers"], twice]
@@ -216,10 +197,3 @@ def pictures(outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:
         "worst": wrong,
         "heats": packed(heats(outcome.model, images, labels, mean)),
     }
-
-
-def worst(found: dict[str, Any]) -> np.ndarray:
-    """Return the rows of wrong predictions, those first that the model was surest of."""
-    wrong = np.flatnonzero((found["predicted"] >= 0) & (found["predicted"] != found["truth"]))
-    sure = found["probabilities"][wrong].max(axis=1, initial=0)
-    return wrong[np.argsort(-sure, kind="stable")]

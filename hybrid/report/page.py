@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid.archive.place import whole
 from hybrid.experiment.outcome import jsonable
-from hybrid.report.pictures import unpacked
+from hybrid.report.pictures import COLOURS, unpacked
 from hybrid.spelling import spelt
 from hybrid.statistics.duplicates import members
 
@@ -88,7 +88,7 @@ def share(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def number(value: object) -> str:
@@ -116,6 +116,7 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
     rows, folder = np.arange(len(truth)), _common_folder(facts["names"])
     data = {
         "classes": classes,
+        "colours": COLOURS,
         "names": [name.removeprefix(folder) for name in facts["names"]],
         "truth": truth.tolist(),
         "predicted": predicted.tolist(),
@@ -123,12 +124,12 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
         "own": np.round(probabilities[rows, truth], 3).tolist(),
         "points": facts["points"].T.round(2).tolist() if len(facts["points"]) else [],
         "thumbs": encoded(facts["pictures"]),
+        "heats": dict(zip(facts["worst"].tolist(), encoded(facts["heats"]), strict=False)),
         "calibration": facts["calibration"],
         "curve": facts["summary"]["curve"],
         "factor": facts["summary"]["config"]["curve"]["factor"],
         "search": facts["search"],
     }
-    heats = encoded(facts["heats"])
     return facts["summary"] | {
         "data": jsonable(data),
         "labels": classes,
@@ -139,7 +140,7 @@ def shown(facts: dict[str, Any]) -> dict[str, Any]:
         "matrix": counts.tolist() if len(classes) <= MOST_CLASSES else None,
         "pairs": pairs(counts),
         "by_class": _by_class(counts),
-        "wrong": [error(facts, row, heat) for row, heat in _zip_longest(facts["worst"][:LISTED], heats)],
+        "wrong": [{"row": row, "near": near(facts, row)} for row in facts["worst"][:LISTED].tolist()],
         "doubtful": facts["doubtful"][:LISTED].tolist(),
         "n_doubtful": len(facts["doubtful"]),
         "copies": copies(facts["copies"]),
@@ -160,10 +161,6 @@ def _common_folder(names: list[str]) -> str:
     """
     start = os.path.commonprefix(names)  # noqa: RUF071
     return start[: max(start.rfind("/"), start.rfind("\\")) + 1]
-
-
-def _zip_longest(rows: np.ndarray, heats: list[str]) -> list[tuple[int, str]]:
-    return list(zip(rows.tolist(), heats + [""] * len(rows), strict=False))
 
 
 def encoded(files: dict[str, np.ndarray]) -> list[str]:
@@ -203,10 +200,9 @@ def _by_class(counts: np.ndarray) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: 2.0 if one["recall"] is None else one["recall"])
 
 
-def error(facts: dict[str, Any], row: int, heat: str) -> dict[str, Any]:
-    """Return what is said of one wrong prediction."""
-    near = [int(one) for one in facts["nearest"][row] if one >= 0]
-    return {"row": row, "heat": heat, "near": near}
+def near(facts: dict[str, Any], row: int) -> list[int]:
+    """Return the images most like one."""
+    return [int(one) for one in facts["nearest"][row] if one >= 0]
 
 
 def copies(groups: np.ndarray) -> list[list[int]]:

@@ -3,9 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const all = (query, within = document) => [...within.querySelectorAll(query)];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const percent = (value) => (100 * value).toFixed(1) + " %";
-  // Colours of Okabe and Ito, which all can tell apart, and a shape for every round of them.
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8f00", "#7b61c4"];
+  const percent = (value) => (100 * value).toFixed(1) + "\u00a0%";
+  // One for every round of the colours.
   const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down"];
   const MOST = 120;
 
@@ -26,6 +25,17 @@
     return image;
   }
 
+  // What misled the model (orange), where that was drawn.
+  function heat(row) {
+    const code = data.heats[row];
+    if (!code) return "";
+    const image = element("img", undefined, "heat");
+    image.src = "data:image/jpeg;base64," + code;
+    image.width = image.height = 96;
+    image.alt = "What speaks for " + data.classes[data.predicted[row]];
+    return image;
+  }
+
   function isWrong(row) {
     return data.predicted[row] >= 0 && data.predicted[row] !== data.truth[row];
   }
@@ -39,7 +49,7 @@
       caption.append(percent(data.probability[row]));
     }
     caption.append(element("span", data.names[row], "path"));
-    figure.append(picture(row), caption);
+    figure.append(picture(row), heat(row), caption);
     return figure;
   }
 
@@ -127,8 +137,8 @@
     const trace = {
       type, mode: "markers", hoverinfo: "none", x: rows.map((row) => xs[row]), y: rows.map((row) => ys[row]), customdata: rows,
       marker: {
-        size: innerWidth < 640 ? 6 : 9, color: rows.map((row) => COLOURS[data.truth[row] % COLOURS.length]), opacity: 0.85,
-        symbol: rows.map((row) => SHAPES[Math.floor(data.truth[row] / COLOURS.length) % SHAPES.length]),
+        size: innerWidth < 640 ? 6 : 9, color: rows.map((row) => data.colours[data.truth[row] % data.colours.length]), opacity: 0.85,
+        symbol: rows.map((row) => SHAPES[Math.floor(data.truth[row] / data.colours.length) % SHAPES.length]),
       },
     };
     const wrong = rows.filter(isWrong);
@@ -155,7 +165,7 @@
       { x: bins.map((one) => one.said), y: bins.map((one) => one.right), mode: "lines+markers", line: { color: blue },
         marker: { size: bins.map((one) => 7 + 15 * Math.sqrt(one.images / most)) }, text: bins.map((one) => `${one.images} images`),
         hovertemplate: "said %{x:.1%}, right %{y:.1%}<br>%{text}<extra></extra>" },
-    ], { xaxis: { title: { text: "probability that was said" }, range: [0, 1.03] }, yaxis: { title: { text: "share that was right" }, range: [0, 1.05] } });
+    ], { xaxis: { title: { text: "probability that was said" }, range: [0, 1.03] }, yaxis: { title: { text: "share that was right" }, range: [-0.04, 1.05] } });
   }
 
   function drawCurve() {
@@ -169,7 +179,10 @@
         error_y: { type: "data", symmetric: false, array: [0, curve.high - curve.then], arrayminus: [0, curve.then - curve.low] },
         hovertemplate: "forecast for %{x:.0f} images: %{y:.3f}<extra></extra>" });
     }
-    draw("chart-curve", traces, { xaxis: { title: { text: "training images" } }, yaxis: { title: { text: "accuracy" } } });
+    // Else a curve that is flat would be drawn from 0.9999992 to 1.
+    const ends = [...curve.accuracy, ...(curve.then === null ? [] : [curve.low, curve.high])];
+    const [low, high] = [Math.min(...ends) - 0.05, Math.min(1.005, Math.max(...ends) + 0.05)];
+    draw("chart-curve", traces, { xaxis: { title: { text: "training images" } }, yaxis: { title: { text: "accuracy" }, range: [low, high], tickformat: ".2f" } });
   }
 
   function drawSearch() {
@@ -183,12 +196,16 @@
     const ordered = [...found].sort((a, b) => String(a.model).localeCompare(b.model) || a.C - b.C || a.gamma - b.gamma);
     const xs = [...new Set(ordered.map(column))];
     const cell = (what) => ys.map((y) => xs.map((x) => what(found.find((one) => row(one) === y && column(one) === x))));
-    const blue = css("--blue");
-    document.getElementById("chart-search").style.height = `${Math.max(12, 6 + 2.2 * ys.length)}rem`;
+    const blue = css("--blue"), best = Math.max(...found.map((one) => one.score));
+    const place = document.getElementById("chart-search");
+    place.style.height = `${Math.max(12, 6 + 2.2 * ys.length)}rem`;
+    place.style.minWidth = `${8 + 5.5 * Math.min(xs.length, 16)}rem`;
     draw("chart-search", [{
       type: "heatmap", x: xs, y: ys, z: cell((one) => (one ? one.score : null)), text: cell((one) => (one ? one.score.toFixed(3) + (one.chosen ? ` (${one.chosen}x)` : "") : "")),
       texttemplate: xs.length * ys.length <= 80 ? "%{text}" : "", hovertemplate: "%{y}<br>%{x}<br>%{text}<extra></extra>", xgap: 2, ygap: 2, textfont: { color: css("--ink") },
       colorscale: [[0, `rgba(${blue}, 0.05)`], [1, `rgba(${blue}, 0.55)`]], showscale: false,
+      // Differences of a thousandth shall not look like differences.
+      zmax: best, zmin: Math.min(best - 0.05, ...found.map((one) => one.score)),
     }], { yaxis: { autorange: "reversed", type: "category", showgrid: false }, xaxis: { type: "category", tickangle: 0, showgrid: false } });
   }
 
@@ -225,7 +242,10 @@
     all("section").forEach((section) => watcher.observe(section));
   }
 
-  for (const place of all(".picture")) place.replaceChildren(picture(Number(place.dataset.row)));
+  for (const place of all(".picture")) {
+    const row = Number(place.dataset.row);
+    place.replaceChildren(picture(row), "heat" in place.dataset ? heat(row) : "");
+  }
   openCells();
   followSections();
   plotly().then(() => {

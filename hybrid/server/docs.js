@@ -4,7 +4,7 @@ const at = location.origin;
 const byId = id => document.getElementById(id);
 
 byId("about").textContent = said.info.description;
-byId("shell").textContent = `curl -F file=@photo.jpg ${at}/predict\ncurl -F files=@a.jpg -F files=@b.jpg ${at}/predict`;
+byId("shell").textContent = `curl -F file=@photo.jpg ${at}/predict\ncurl -F files=@a.jpg -F files=@b.jpg ${at}/predict\ncurl -F file=@photo.jpg ${at}/explain -o heat.jpg`;
 byId("python").textContent = [
   "import requests",
   "",
@@ -19,6 +19,7 @@ for (const [path, methods] of Object.entries(said.paths)) {
       element("h3", `${method.toUpperCase()} ${path}`),
       element("p", operation.description ?? operation.summary),
       list(fields.map(([name, { description }]) => `Field ${name}: ${description}`)),
+      list((operation.parameters ?? []).map(({ name, description }) => `In the address, ?${name}=…: ${description}`)),
       list(Object.entries(operation.responses).map(([status, { description }]) => `${status}: ${description}`)),
     );
   }

@@ -40,7 +40,8 @@ async def receive(request: Request, take: Take, limits: Limits, urls: bool) -> l
     except TooLarge as exc:
         raise HTTPException(413, f"The request is over the limit of {limits.megabytes} MB.") from exc
     if not 1 <= len(found) <= limits.images:
-        raise HTTPException(422, f"Got {len(found)} images, but expected 1 to {limits.images}.")
+        expected = "one" if limits.images == 1 else f"1 to {limits.images}"
+        raise HTTPException(422, f"Got {len(found)} images, but expected {expected}.")
     return found
 
 

@@ -4,6 +4,8 @@ const byId = id => document.getElementById(id);
 const told = fetch("/model").then(answer => answer.json());
 const waiting = [];
 let running = 0;
+// Heat maps come one after the other, and switched on or off as the last one was.
+let heats = Promise.resolve(), whyShown = true;
 
 for (const id of ["files", "camera"]) {
   byId(id).addEventListener("change", event => { add(event.target.files); event.target.value = ""; });
@@ -20,7 +22,8 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
 const model = await told;
 byId("name").textContent = model.name;
 byId("about").textContent = about(model);
-byId("limits").textContent = `Up to ${model.megabytes} MB an image. JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM.`;
+byId("limits").textContent = `Up to ${model.megabytes} MB an image. JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM.`
+  + (model.explains ? "" : " This model has no heat maps: its features are no means over the places of a picture.");
 
 function about({ classes, accuracy }) {
   const share = value => (100 * value).toFixed(1);
@@ -32,11 +35,11 @@ function about({ classes, accuracy }) {
 function add(files) {
   for (const file of [...files].reverse()) {
     const card = byId("card").content.firstElementChild.cloneNode(true);
-    const image = card.querySelector("img");
+    const image = card.querySelector(".photo");
     image.src = URL.createObjectURL(file);
     image.onload = () => URL.revokeObjectURL(image.src);
     // Browsers show no TIFF.
-    image.onerror = () => image.remove();
+    image.onerror = () => { image.hidden = true; };
     card.querySelector(".file").textContent = file.name;
     byId("results").prepend(card);
     waiting.unshift([file, card]);
@@ -58,7 +61,9 @@ async function predict(file, card) {
     // Files may come before the model is known.
     await told;
     if (file.size > model.megabytes * 2 ** 20) throw new Error(`The file is over the limit of ${model.megabytes} MB.`);
-    show(card, await ask(file));
+    const found = await (await ask("/predict", file)).json();
+    show(card, found.predictions[0]);
+    if (model.explains) heats = heats.then(() => explain(file, card, String(found.predictions[0].label)));
   } catch (error) {
     card.classList.add("bad");
     card.querySelector(".verdict").textContent = "No prediction";
@@ -66,14 +71,37 @@ async function predict(file, card) {
   }
 }
 
-async function ask(file) {
+async function explain(file, card, label) {
+  try {
+    const answer = await ask(`/explain?label=${encodeURIComponent(label)}`, file);
+    const figure = card.querySelector(".why"), heat = figure.querySelector("img"), choice = card.querySelector(".switch");
+    heat.src = URL.createObjectURL(await answer.blob());
+    heat.onload = () => URL.revokeObjectURL(heat.src);
+    heat.alt = `Heat map over ${file.name}: what speaks for ${label} and what against it`;
+    figure.querySelector("figcaption").textContent = `Orange speaks for ${label}, blue against it.`;
+    const turn = () => {
+      figure.hidden = !choice.firstChild.checked;
+      card.querySelector(".photo").classList.toggle("replaced", !figure.hidden);
+    };
+    choice.firstChild.checked = whyShown;
+    choice.firstChild.addEventListener("change", () => { whyShown = choice.firstChild.checked; turn(); });
+    choice.hidden = false;
+    turn();
+  } catch (error) {
+    const line = card.querySelector(".unexplained");
+    line.textContent = `No heat map: ${error.message}`;
+    line.hidden = false;
+  }
+}
+
+async function ask(path, file) {
   const form = new FormData();
   form.append("file", file);
   for (let tries = 0; tries < MOST_TRIES; tries += 1) {
-    const answer = await fetch("/predict", { method: "POST", body: form });
-    const found = await answer.json();
-    if (answer.ok) return found.predictions[0];
-    if (answer.status !== 503) throw new Error(found.files?.map(one => one.reason).join("; ") ?? found.error);
+    const answer = await fetch(path, { method: "POST", body: form });
+    if (answer.ok) return answer;
+    const { files, error } = await answer.json();
+    if (answer.status !== 503) throw new Error(files?.map(one => one.reason).join("; ") ?? error);
     await new Promise(done => setTimeout(done, 1000 * Number(answer.headers.get("Retry-After") ?? 1)));
   }
   throw new Error("The server is too busy.");

@@ -26,11 +26,17 @@ class Queue(Generic[Item, Answer]):
     ['A', 'B']
     """
 
-    def __init__(self, work: Callable[[list[Item]], Sequence[Answer]], capacity: int, most: int):
+    def __init__(
+        self,
+        work: Callable[[list[Item]], Sequence[Answer]],
+        capacity: int,
+        most: int,
+        workers: int | None = None,
+    ):
         self.work, self.capacity, self.most = work, capacity, most
         self.waiting: deque[tuple[Item, Future[Answer]]] = deque()
         self.changed, self.closed = Condition(), False
-        self.threads = [Thread(target=self.run, daemon=True) for _ in range(WORKERS)]
+        self.threads = [Thread(target=self.run, daemon=True) for _ in range(workers or WORKERS)]
 
     def __enter__(self) -> Queue[Item, Answer]:
         for thread in self.threads:

@@ -66,6 +66,7 @@ class Model(BaseModel):
     classes: list[Label]
     accuracy: dict[str, float] | None = Field(None, description="Mean, low and high, by cross-validation.")
     coverage: float | None = Field(None, description="How often a set holds the right class.")
+    explains: bool = Field(description="Whether /explain draws heat maps of it.")
     megabytes: int = Field(description="The largest request.")
     images: int = Field(description="The most images of a request.")
     urls: bool = Field(description="Whether URLs are fetched.")

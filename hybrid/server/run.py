@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
 from collections.abc import Callable
 
 import uvicorn
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from hybrid.archive.manifest import Key
@@ -18,7 +16,7 @@ from hybrid.server.app import make_app
 from hybrid.server.guard import is_local
 from hybrid.server.limits import Limits
 from hybrid.server.records import Model, Prediction
-from hybrid.server.work import Work, coverage, sendable, worker
+from hybrid.server.work import Work, blank, coverage, explainer, sendable, worker
 from hybrid.spelling import spelt
 
 # Beyond the time that an answer may take, so that what waits is answered before the end.
@@ -61,9 +59,10 @@ def serve(
     bundle = read(path, key)
     work = worker(bundle, sets, neighbours)
     check(work)
-    model = describe(bundle, sets, limits, urls)
+    explain = explainer(bundle)
+    model = describe(bundle, sets, limits, urls, explain is not None)
     with listen(host, port) as listener:
-        app = make_app(model, work, limits, local=is_local(f"[{host}]" if ":" in host else host))
+        app = make_app(model, work, limits, is_local(f"[{host}]" if ":" in host else host), explain)
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -84,13 +83,11 @@ def serve(
 
 def check(work: Work) -> None:
     """Predict one image: a model of another kind is refused before anyone asks, and the first answer is as quick."""
-    blank = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(blank, "PNG")
-    (record,) = work([blank.getvalue()])
+    (record,) = work([blank()])
     Prediction.model_validate(record)
 
 
-def describe(bundle: Bundle, sets: float, limits: Limits, urls: bool) -> Model:
+def describe(bundle: Bundle, sets: float, limits: Limits, urls: bool, explains: bool) -> Model:
     """Say what clients may know of a model."""
     accuracy = bundle.manifest["scores"].get("accuracy")
     found = {
@@ -98,6 +95,7 @@ def describe(bundle: Bundle, sets: float, limits: Limits, urls: bool) -> Model:
         "classes": sendable(bundle.manifest["classes"] or []),
         "accuracy": accuracy and {key: accuracy[key] for key in ("mean", "low", "high")},
         "coverage": coverage(bundle, sets),
+        "explains": explains,
         "megabytes": limits.megabytes,
         "images": limits.images,
         "urls": urls,

@@ -1,20 +1,27 @@
-"""Encoded images of a batch in, for each a record or the reason why there is none out."""
+"""Encoded images of a batch in, for each a record or a heat map, or the reason why there is none, out."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from hybrid.bundle.extras import CONFORMITY, MEMORY
+from PIL import Image
+
+from hybrid.bundle.extras import CONFORMITY, MEAN, MEMORY
 from hybrid.bundle.loading import Bundle
 from hybrid.bundle.portable import featurizers
+from hybrid.explain.explanation import explain, is_traceable
 from hybrid.images.pixels import ImageError
 from hybrid.spelling import spelt
 from hybrid.tasks.predict import predict
 
 Work = Callable[[Sequence[bytes]], list[dict | ImageError]]
+# An image and the number of the class to explain, or None for the predicted one, in; a JPEG file out.
+Explain = Callable[[Sequence[tuple[bytes, int | None]]], list[bytes | ImageError]]
+HEAT_SIDE, HEAT_QUALITY = 448, 85
 
 
 def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
@@ -42,6 +49,33 @@ def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
         return [answers[i] for i in range(len(images))]
 
     return work
+
+
+def explainer(bundle: Bundle) -> Explain | None:
+    """Return what draws a bundle's heat maps, or None where one would take more than a pass of the network."""
+    if not bundle.manifest["classes"] or not is_traceable(bundle.model, blank()):
+        return None
+
+    def draw(content: bytes, number: int | None) -> bytes | ImageError:
+        label = None if number is None else bundle.model.classes_[number]
+        try:
+            found = explain(bundle.model, content, label, bundle.extras.get(MEAN))
+        except ImageError as exc:
+            if not exc.failures:
+                raise
+            return ImageError(exc.failures[0][2])
+        file = io.BytesIO()
+        found.draw(HEAT_SIDE).save(file, "JPEG", quality=HEAT_QUALITY)
+        return file.getvalue()
+
+    return lambda pairs: [draw(*pair) for pair in pairs]
+
+
+def blank() -> bytes:
+    """Return an image with nothing on it, to try things with."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    return file.getvalue()
 
 
 def coverage(bundle: Bundle, sets: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Cross-validated probabilities -> labels that a model of the other images contradicts."""
+"""What models say of images that they had not seen in; errors, and labels that they contradict, out."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def doubts(y: ArrayLike, probabilities: ArrayLike, classes: ArrayLike) -> np.nda
     top = probabilities.max(axis=1)
     doubted = np.flatnonzero((top > 0.5) & (top > DOUBT * own))
     return doubted[np.argsort(-top[doubted], kind="stable")]
+
+
+def errors(y: ArrayLike, predicted: ArrayLike, probability: ArrayLike | None = None) -> np.ndarray:
+    """Return the row numbers of wrong predictions, those first that the model was surest of.
+
+    Examples
+    --------
+    >>> errors(["ant", "ant", "bee"], ["bee", "ant", "ant"], [0.6, 0.9, 0.8])
+    array([2, 0])
+    """
+    wrong = np.flatnonzero(np.asarray(y) != np.asarray(predicted))
+    return wrong if probability is None else wrong[np.argsort(-np.asarray(probability)[wrong], kind="stable")]

@@ -13,6 +13,7 @@ from hybrid.bundle.extras import REPORT
 from hybrid.bundle.loading import read
 from hybrid.report.facts import facts
 from hybrid.report.page import write_page
+from hybrid.report.pictures import unpacked
 
 if TYPE_CHECKING:
     from hybrid.experiment.outcome import Outcome
@@ -57,6 +58,8 @@ def reported(outcome: Outcome, model: str | os.PathLike, note: Callable[[str], o
         note(f"report: {write_page(found, Path(model).with_name(f'{stem(model)}.html'), stem(model))}")
     except ImportError as exc:
         note(f"no report: {exc}")
+    count = sum(map(bool, unpacked(found["pictures"])))
+    note(f"the bundle holds small pictures of {count} training images for it; --no-report leaves them out")
     return {REPORT: found}
 
 

@@ -7,7 +7,7 @@ from awkward import CONFIG, NAMES, awkward
 from PIL import Image
 from serving import serving
 
-from hybrid import load_sample, save
+from hybrid import build_pipeline, load_sample, save
 from hybrid.experiment.train import train
 
 pytest.importorskip("fastapi")
@@ -53,7 +53,7 @@ def test_the_page_predicts_what_is_uploaded(visit, server, picture, size):
         assert cards.nth(0).locator(".bar").count() == len(NAMES)
         assert NAMES["star"] in cards.nth(0).locator(".chips").inner_text()
         assert cards.nth(0).locator(".neighbours li").count() == 5
-        assert cards.nth(0).locator("img").evaluate("image => image.complete && image.naturalWidth") > 0
+        assert cards.nth(0).locator(".photo").evaluate("image => image.complete && image.naturalWidth") > 0
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
@@ -62,8 +62,39 @@ def test_names_made_of_markup_are_text(visit, server, picture):
         upload(page, (AWKWARD, picture))
         assert page.locator("h1").inner_text() == "<i>model.hybrid"
         assert page.locator("main b, dt *, li i:not(.bar i), main script, header i").count() == 0
-        assert page.locator(".card img").count() == 1
+        page.locator(".why:visible").wait_for()
+        assert page.locator(".card img").count() == 2
+        assert NAMES["star"] in page.locator(".why img").get_attribute("alt")
+        assert NAMES["star"] in page.locator(".why figcaption").inner_text()
         assert all(name in page.locator("body").inner_text() for name in NAMES.values())
+
+
+@sizes
+def test_a_heat_map_says_why_and_is_turned_off_by_keyboard(visit, server, picture, size):
+    with visit(server.address, size) as page:
+        card = upload(page, ("one.png", picture)).first
+        card.locator(".why:visible").wait_for()
+        heat, photo = card.locator(".why img"), card.locator(".photo")
+        assert heat.evaluate("image => image.decode().then(() => image.naturalWidth)") == 448
+        assert photo.is_visible() == (size == "desktop")
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+        switch = card.get_by_role("checkbox", name="Heat map of why")
+        switch.focus()
+        page.keyboard.press("Space")
+        assert photo.is_visible()
+        assert not heat.is_visible()
+        upload(page, ("one.png", picture), ("two.png", picture))
+        page.locator(".card:first-child .switch:visible").wait_for()
+        assert not page.locator(".why:visible").count()
+
+
+def test_a_model_without_heat_maps_says_so(visit, tmp_path, picture):
+    sample = load_sample(4)
+    model = build_pipeline(backbone="tiny", pooling="max").fit(sample["image"], sample["label"])
+    with serving(save(model, tmp_path / "max.hybrid")) as server, visit(server.address) as page:
+        assert upload(page, ("one.png", picture)).locator(".verdict").inner_text() in set(sample["label"])
+        assert "no heat maps" in page.locator("#limits").inner_text()
+        assert not page.locator(".switch:visible").count()
 
 
 def test_an_image_may_be_pasted_or_dropped(visit, server, picture):
@@ -96,6 +127,7 @@ def test_a_bad_image_is_named_with_its_reason(visit, server, picture):
 def test_axe_finds_no_serious_fault(visit, faults, server, picture, size, scheme):
     with visit(server.address, size, scheme) as page:
         upload(page, (AWKWARD, picture))
+        page.locator(".why:visible").wait_for()
         assert faults(page) == []
         page.goto(f"{server.address}/docs")
         page.wait_for_selector("#paths h3")

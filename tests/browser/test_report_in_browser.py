@@ -35,10 +35,23 @@ def test_a_cell_of_the_matrix_opens_its_pictures(visit, address, size):
         panel = page.locator("#cell")
         assert panel.locator("figure").count() == count
         assert panel.locator("img").first.evaluate("image => image.complete && image.naturalWidth") == 96
+        assert (
+            panel.locator(".heat").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
+            == 160
+        )
         assert button.get_attribute("aria-expanded") == "true"
         page.keyboard.press("Escape")
         assert not panel.is_visible()
         assert button.evaluate("one => one === document.activeElement")
+
+
+def test_all_of_the_worst_errors_have_a_heat_map(visit, address):
+    with visit(address) as page:
+        errors = page.locator(".errors > li")
+        assert errors.count() > 8
+        assert page.locator(".errors .heat").count() == errors.count()
+        alts = page.locator(".errors .heat").evaluate_all("all => all.map(one => one.alt)")
+        assert all(one.startswith("What speaks for ") for one in alts)
 
 
 def test_the_matrix_works_by_keyboard_alone(visit, address):
