@@ -333,6 +333,7 @@ def test_a_folder_of_other_things_is_refused(write, tmp_path):
     picture(tmp_path / "out/mine.png", 0)
     with pytest.raises(ValueError, match=r"holds 1 files, such as 'mine\.png', but no _manifest\.json"):
         write(tmp_path / "images")
+    assert os.listdir(tmp_path / "out") == ["mine.png"]
 
 
 def test_awkward_names_come_back(write, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import joblib
+
+from hybrid.cluster.local import local_cluster
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -20,8 +21,6 @@ CERTIFICATES = {
     "tls_client_cert": "HYBRID_TLS_CERT",
     "tls_client_key": "HYBRID_TLS_KEY",
 }
-BOUNDED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -43,6 +42,8 @@ def connected(
         HYBRID_TLS_CERT and HYBRID_TLS_KEY.
     """
     need("distributed")
+    from distributed import Client
+
     if sum(one is not None for one in (client, workers, scheduler)) > 1:
         raise ValueError("Got more than one of client, workers and scheduler, but expected one at most.")
     if client is not None:
@@ -51,7 +52,10 @@ def connected(
         with _remote(scheduler) as found:
             yield found
     else:
-        with _local(workers or joblib.cpu_count()) as found:
+        if workers is not None and workers < 1:
+            raise ValueError(f"Got workers={workers}, but expected a positive integer.")
+        need("cryptography")
+        with local_cluster(workers or joblib.cpu_count()) as cluster, Client(cluster) as found:
             yield found
 
 
@@ -64,34 +68,6 @@ def need(*packages: str) -> None:
             raise ImportError(
                 f"Work on a cluster needs {package}: pip install 'hybrid-features[cluster]'"
             ) from exc
-
-
-@contextmanager
-def _local(workers: int) -> Iterator[Client]:
-    """Start processes on this machine, each on its share of the cores."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    if workers < 1:
-        raise ValueError(f"Got workers={workers}, but expected a positive integer.")
-    need("cryptography")
-    share = max(1, joblib.cpu_count() // workers)
-    bounds = dask.config.get("distributed.nanny.pre-spawn-environ") | dict.fromkeys(BOUNDED, share)
-    settings = {"distributed.nanny.pre-spawn-environ": bounds, "distributed.scheduler.http.routes": []}
-    with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host=LOOPBACK,
-            security=True,
-            # No pages for others of this machine, on a port that is free.
-            dashboard_address=f"{LOOPBACK}:0",
-            scheduler_kwargs={"dashboard": False},
-            # A worker that dies is told of by whoever gave it work.
-            silence_logs=logging.CRITICAL,
-        )
-        with cluster, Client(cluster) as client:
-            yield client
 
 
 @contextmanager

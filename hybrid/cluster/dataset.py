@@ -36,6 +36,11 @@ def part_name(number: int) -> str:
 def alone(out: str) -> Iterator[None]:
     """Hold other drivers off a folder, which is made where there is none; a driver that is killed lets go of it."""
     os.makedirs(out, exist_ok=True)
+    there = os.listdir(out)
+    if there and not {MANIFEST, LOCK} & set(there):
+        raise ValueError(
+            f"{out!r} holds {len(there)} files, such as {min(there)!r}, but no {MANIFEST}. Choose an empty folder."
+        )
     with open(os.path.join(out, LOCK), "a") as file:
         try:
             if fcntl:
@@ -94,12 +99,6 @@ def claim(out: str, wanted: Purpose) -> None:
     """Make a folder one for this purpose, or refuse it if it has another."""
     found = read_manifest(out)
     if not found:
-        others = [name for name in os.listdir(out) if name != LOCK]
-        if others:
-            raise ValueError(
-                f"{out!r} holds {len(others)} files, such as {min(others)!r}, but no {MANIFEST}. Choose an empty "
-                "folder."
-            )
         _write_manifest(out, wanted.to_json() | {"complete": False})
     elif found.get("identity") != wanted.identity:
         raise ValueError(

@@ -15,7 +15,7 @@ def flow(
     """Yield each call with its future, in the order in which they end; `ahead` a thread of the cluster wait or run."""
     from distributed import as_completed
 
-    running, done = {}, as_completed()
+    running, done = {}, as_completed(loop=client.loop)
     try:
         for call in calls:
             future = client.submit(function, *call, pure=False)

@@ -76,7 +76,7 @@ def entries(url: str) -> Iterator[tuple[str, bool]]:
     files, place = _opener(url).core.url_to_fs(url)
     for entry in files.ls(place, detail=True):
         if entry["name"].rstrip("/") != place.rstrip("/"):
-            yield files.unstrip_protocol(entry["name"]).rstrip("/"), entry["type"] == "directory"
+            yield f"{url.partition('://')[0]}://{entry['name'].rstrip('/')}", entry["type"] == "directory"
 
 
 def _opener(url: str) -> ModuleType:
