@@ -19,14 +19,14 @@ LAYERS = (
     ("images", "store", "statistics", "datasets"),
     ("engines",),
     ("features",),
-    ("featurizer", "finetune"),
+    ("featurizer", "finetune", "precomputed"),
     ("kinds",),
     ("pipeline", "prefetching"),
     ("explain",),
     ("bundle",),
     ("config", "experiment"),
     ("report",),
-    ("tasks",),
+    ("tasks", "cluster"),
     ("show", "server", "cli"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

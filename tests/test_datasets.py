@@ -270,14 +270,14 @@ def test_links_that_end_are_followed(tmp_path):
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     fill(tmp_path, "cat/1.png")
-    listdir = os.listdir
+    scandir = os.scandir
 
     def guarded(folder):
         if os.path.basename(folder) == "cat":
             raise PermissionError(13, "Permission denied")
-        return listdir(folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "listdir", guarded)
+    monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(ValueError, match=r"Cannot list '.*cat': Permission denied"):
         load_folder(tmp_path)
 

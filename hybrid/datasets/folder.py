@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid.datasets.tables import SPLITS, named
-from hybrid.images.source import is_pattern
+from hybrid.images import urls
+from hybrid.images.source import URL, is_pattern
 from hybrid.spelling import spelt
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def list_images(root: str) -> list[str]:
         files = sorted(file for file in glob.iglob(root, recursive=True) if os.path.isfile(file))
     else:
         files = list(walk(root, ()))
-    images = [file for file in files if _has_suffix(file)]
-    _warn_of([file for file in files if not _has_suffix(file)], len(files))
+    images = [file for file in files if has_suffix(file)]
+    warn_of([file for file in files if not has_suffix(file)], len(files))
     if not images:
         raise ValueError(
             f"Expected images, but found none in {root!r}. Images end in {' '.join(IMAGE_SUFFIXES)}"
@@ -79,7 +80,7 @@ def list_images(root: str) -> list[str]:
     return images
 
 
-def _has_suffix(file: str) -> bool:
+def has_suffix(file: str) -> bool:
     return file.lower().endswith(IMAGE_SUFFIXES)
 
 
@@ -87,10 +88,28 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
     """List the images of a folder that has a sub-folder for each class."""
     import pandas as pd
 
-    folders, strays = entries(root)
-    parts = _find_parts(root, folders, part)
+    classes, strays = class_folders(root, part)
     rows, empty = [], []
-    for split, folder in parts:
+    for split, inside, above in classes:
+        files = list(walk(inside, above))
+        images = [file for file in files if has_suffix(file)]
+        rows += [(image, spelt(os.path.basename(inside)), split) for image in images]
+        strays += [file for file in files if not has_suffix(file)]
+        empty += [] if images else [inside]
+    warn_of(strays, len(strays) + len(rows))
+    if empty:
+        raise ValueError(
+            f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
+        )
+    frame = pd.DataFrame(rows, columns=["image", "label", "split"], dtype=object)
+    return frame if classes[0][0] else frame.drop(columns="split")
+
+
+def class_folders(root: str, part: str | None) -> tuple[list[tuple[str | None, str, tuple]], list[str]]:
+    """Return the split of each class, its folder and what lies above that; and the files that are in none."""
+    folders, strays = entries(root)
+    found = []
+    for split, folder in _find_parts(root, folders, part):
         classes, loose = entries(folder)
         if not classes:
             raise ValueError(
@@ -99,22 +118,11 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
             )
         strays += loose if split else []
         above = (Path(root).resolve(), Path(folder).resolve())
-        for inside in classes:
-            files = list(walk(inside, above))
-            images = [file for file in files if _has_suffix(file)]
-            rows += [(image, spelt(os.path.basename(inside)), split) for image in images]
-            strays += [file for file in files if not _has_suffix(file)]
-            empty += [] if images else [inside]
-    _warn_of(strays, len(strays) + len(rows))
-    if empty:
-        raise ValueError(
-            f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
-        )
-    frame = pd.DataFrame(rows, columns=["image", "label", "split"], dtype=object)
-    return frame if parts[0][0] else frame.drop(columns="split")
+        found += [(split, inside, above) for inside in classes]
+    return found, strays
 
 
-def _warn_of(strays: list[str], files: int):
+def warn_of(strays: list[str], files: int):
     """Warn of files that are passed over, if there are any."""
     if strays:
         warnings.warn(
@@ -125,19 +133,26 @@ def _warn_of(strays: list[str], files: int):
 
 
 def entries(folder: str) -> tuple[list[str], list[str]]:
-    """Return the paths of a folder's visible sub-folders and of its visible files, sorted."""
+    """Return the paths of a folder's visible sub-folders and of its visible files, sorted; of a prefix, the URLs."""
     try:
-        names = sorted(os.listdir(folder))
+        found = sorted(urls.entries(folder) if URL.match(folder) else _scan(folder))
     except OSError as exc:
         raise ValueError(
-            f"Cannot list {folder!r}: {exc.strerror}. Make it readable, or move it away."
+            f"Cannot list {folder!r}: {exc.strerror or exc}. Make it readable, or move it away."
         ) from exc
     folders, files = [], []
-    for name in names:
+    for path, is_folder in found:
+        name = os.path.basename(path)
         if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
-            path = os.path.join(folder, name)
-            (folders if os.path.isdir(path) else files).append(path)
+            (folders if is_folder else files).append(path)
     return folders, files
+
+
+def _scan(folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies in a folder, and whether it is one itself; only a link costs a look at it."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            yield entry.path, os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def walk(folder: str, above: tuple[Path, ...]) -> Iterator[str]:

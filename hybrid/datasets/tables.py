@@ -72,13 +72,9 @@ def load_table(
         folder = os.path.dirname(path)
         frame = read_parquet(path) if path.lower().endswith(".parquet") else read_csv(path)
     columns = list(frame.columns)
-    doubled = [column for column, count in Counter(columns).items() if count > 1]
-    if doubled:
-        raise ValueError(
-            f"Got several columns called {named(doubled)}, but expected one of each name. Rename them."
-        )
+    refuse_doubled(columns)
     chosen = {"image": image, "label": label, "group": group, "weight": weight, "split": None}
-    sources = {name: _find_column(columns, name, given) for name, given in chosen.items()}
+    sources = {name: find_column(columns, name, given) for name, given in chosen.items()}
     if not len(frame):
         raise ValueError("Got a table without rows, but expected at least one image.")
     result = pd.DataFrame({name: frame[column] for name, column in sources.items() if column is not None})
@@ -124,7 +120,7 @@ def read_csv(path: str) -> pd.DataFrame:
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("it is no regular file")
         text = Path(path).read_bytes().decode("utf-8-sig")
-        separator = "\t" if path.lower().endswith(".tsv") else _find_separator(text)
+        separator = "\t" if path.lower().endswith(".tsv") else find_separator(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header, *rows = ([uncell(field) for field in row] for row in reader)
     except UnicodeDecodeError as exc:
@@ -145,7 +141,15 @@ def read_csv(path: str) -> pd.DataFrame:
     return pd.DataFrame(list(numbered.values()), index=list(numbered), columns=header, dtype=object)
 
 
-def _find_separator(text: str) -> str:
+def refuse_doubled(columns: list) -> None:
+    doubled = [column for column, count in Counter(columns).items() if count > 1]
+    if doubled:
+        raise ValueError(
+            f"Got several columns called {named(doubled)}, but expected one of each name. Rename them."
+        )
+
+
+def find_separator(text: str) -> str:
     """Return the separator that divides the header most."""
 
     def fields(separator: str) -> int:
@@ -154,7 +158,9 @@ def _find_separator(text: str) -> str:
     return max(SEPARATORS, key=fields)
 
 
-def _find_column(columns: list, name: str, given: Hashable | None) -> Hashable | None:
+def find_column(
+    columns: list, name: str, given: Hashable | None, needed: tuple[str, ...] = ("image", "label")
+) -> Hashable | None:
     """Return the column given for `name`, or the one called so, or None where there need not be one."""
     if given is not None:
         if given not in columns:
@@ -163,7 +169,7 @@ def _find_column(columns: list, name: str, given: Hashable | None) -> Hashable |
             )
         return given
     found = [column for column in columns if str(column).strip().lower() in GUESSES[name]]
-    if len(found) > 1 or (not found and name in ("image", "label")):
+    if len(found) > 1 or (not found and name in needed):
         raise ValueError(
             f"Expected one column called {' or '.join(GUESSES[name])}, but found {named(found) or 'none'} "
             f"among {named(columns)}. Name it: {name}=..."

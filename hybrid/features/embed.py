@@ -199,8 +199,8 @@ class Pass:
         try:
             if job.raw is None:
                 job.raw = read(job.item)
-                if self.store is not None:
-                    # The file may have changed since its digest was remembered.
+                # The file may have changed since its digest was remembered. Pixels take as long as to decode them.
+                if self.store is not None or isinstance(job.raw, bytes):
                     job.digest = digest(job.raw, recipe.value_range)
             return decode(job.raw, recipe.frame, recipe.value_range)
         except ImageError as exc:

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from threading import Timer
+from types import ModuleType
 from typing import BinaryIO
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -65,6 +66,22 @@ def fetch(url: str) -> bytes:
     scheme = urlsplit(url).scheme.lower()
     if scheme in CONNECTIONS:
         return ask(url)
+    fsspec = _opener(url)
+    with fsspec.open(url, "rb") as file:
+        return whole(file, time.monotonic() + MAX_SECONDS)
+
+
+def entries(url: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies right below a prefix of an object store: its URL, and whether it is a prefix itself."""
+    files, place = _opener(url).core.url_to_fs(url)
+    for entry in files.ls(place, detail=True):
+        if entry["name"].rstrip("/") != place.rstrip("/"):
+            yield f"{url.partition('://')[0]}://{entry['name'].rstrip('/')}", entry["type"] == "directory"
+
+
+def _opener(url: str) -> ModuleType:
+    """Return fsspec, if it is to open this URL."""
+    scheme = urlsplit(url).scheme.lower()
     if scheme not in STORES or "::" in url:
         # A chain such as simplecache::local:// would read any file of this machine.
         expected = ", ".join((*CONNECTIONS, *STORES))
@@ -75,8 +92,7 @@ def fetch(url: str) -> bytes:
         import fsspec
     except ImportError as exc:
         raise ImportError(f'Reading {url!r} needs fsspec: pip install "hybrid-features[url]"') from exc
-    with fsspec.open(url, "rb") as file:
-        return whole(file, time.monotonic() + MAX_SECONDS)
+    return fsspec
 
 
 def ask(url: str) -> bytes:

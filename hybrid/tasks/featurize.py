@@ -43,7 +43,10 @@ def write_features(
     """
     path = Path(path)
     if path.suffix not in WRITERS:
-        raise ValueError(f"Got {str(path)!r}, but expected a name that ends in {' or '.join(WRITERS)}.")
+        raise ValueError(
+            f"Got {str(path)!r}, but expected a name that ends in {' or '.join(WRITERS)}, or, for a folder of parts, "
+            "in '/'."
+        )
     check(path)
     images = frame["image"].tolist()
     featurizer.fit(images)
@@ -52,6 +55,11 @@ def write_features(
     with whole(path, encoding) as file:
         write(parts(frame, images, featurizer, names, verbose), file)
     return {"path": str(path), "rows": len(images), "features": len(names)}
+
+
+def is_folder(out: str) -> bool:
+    """Whether parts are to go into a folder of that name."""
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
 def parts(

@@ -1,0 +1,40 @@
+"""A function and any number of calls in; each call's future, once it is done, out: a bounded number is on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+def flow(
+    client: Client, function: Callable, calls: Iterable[tuple], ahead: int = 2
+) -> Iterator[tuple[tuple, Future]]:
+    """Yield each call with its future, in the order in which they end; `ahead` a thread of the cluster wait or run."""
+    from distributed import as_completed
+
+    running, done = {}, as_completed(loop=client.loop)
+    try:
+        for call in calls:
+            future = client.submit(function, *call, pure=False)
+            running[future] = call
+            done.add(future)
+            while len(running) >= ahead * max(1, sum(client.nthreads().values())):
+                future = next(done)
+                yield running.pop(future), future
+        for future in done:
+            yield running.pop(future), future
+    finally:
+        client.cancel(list(running))
+
+
+def was_killed(future: Future) -> bool:
+    """Tell whether a call's workers died of it, again and again; any other error is raised."""
+    from distributed import KilledWorker
+
+    if isinstance(future.exception(), KilledWorker):
+        return True
+    future.result()
+    return False
