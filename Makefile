@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-oldest test-browser soak format clean
+.PHONY: demo test test-oldest test-browser soak docs format clean
 
 demo: .venv/ready
 	$(BIN)/hybrid demo
@@ -27,6 +27,10 @@ test-browser: .venv/browser
 soak: .venv/ready
 	$(BIN)/pytest -s -v -m soak
 
+# Needs no network. Its first page is docs/site/index.html.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . docs/site
+
 format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -43,4 +47,4 @@ format: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv docs/site docs/generated

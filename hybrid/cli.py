@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Deep features for scikit-learn.",
 )
-store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, check it, empty it.")
+store_app = typer.Typer(no_args_is_help=True, help="Look at the feature store, fill it, check it, empty it.")
 app.add_typer(store_app, name="store")
 
 Data = Annotated[
@@ -53,6 +54,9 @@ GroupColumn = Annotated[
 ]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the URLs that a table names.")]
 Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page that shows what was found.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Work on the Dask cluster of a scheduler: tls://host:8786.")
+]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
 
 
@@ -127,10 +131,12 @@ def train(
     report: Report = True,
     key: KeyFile = None,
     urls: Urls = False,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ):
     """Fit the best of the config's models and score it honestly."""
     from hybrid.bundle.saving import check_place, save
+    from hybrid.cluster.search import searching
     from hybrid.engines.choose import installed
     from hybrid.experiment.plan import plan
     from hybrid.experiment.train import train
@@ -140,9 +146,10 @@ def train(
         check_place(out)
     frame = read(data, image=image, label=label, group=group, weight=weight, urls=urls or None)
     chosen = _configured(config, settings, backbone)
-    note(plan(frame, chosen))
     try:
-        outcome = train(frame, chosen, verbose=watched())
+        with searching(scheduler=scheduler) if scheduler else nullcontext():
+            note(plan(frame, chosen))
+            outcome = train(frame, chosen, verbose=watched())
     except KeyboardInterrupt:
         note("Stopped. Features and finished folds are kept: the same command goes on from there.")
         raise typer.Exit(130) from None
@@ -329,9 +336,7 @@ def featurize(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Write parts, in so many processes of this machine.")
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Write parts on a Dask cluster: tls://host:8786.")
-    ] = None,
+    scheduler: Scheduler = None,
     image: ImageColumn = None,
     label: LabelColumn = None,
     urls: Urls = False,
@@ -418,6 +423,22 @@ def verify(as_json: Json = False):
     emit(found, as_json, show.values)
     if found["damaged"]:
         raise typer.Exit(1)
+
+
+@store_app.command(
+    "import", epilog="Examples: hybrid store import features/ | hybrid store import /mnt/features --json"
+)
+def import_(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder of parts that `hybrid featurize` wrote, of whose maker you are sure."),
+    ],
+    as_json: Json = False,
+):
+    """Take over features that a cluster computed, so that they are not computed again here."""
+    from hybrid.cluster.merge import import_features
+
+    emit(import_features(folder), as_json, show.values)
 
 
 @store_app.command(epilog="Examples: hybrid store clear | hybrid store clear --backbone resnet50")

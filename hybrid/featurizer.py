@@ -165,7 +165,7 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        features : ndarray of shape (n_images, n_features_out_), float32
+        features : ndarray of shape (n_images, `n_features_out_`), float32
         """
         recipe, params = self._recipe(), self._params()
         return embed(

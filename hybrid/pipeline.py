@@ -1,8 +1,9 @@
-"""A classifier's name and a featurizer's parameters in; one scikit-learn Pipeline out."""
+"""A classifier's name, and a featurizer's parameters or its table, in; one scikit-learn Pipeline out."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -11,9 +12,14 @@ from sklearn.pipeline import Pipeline
 from hybrid.featurizer import ResNetFeaturizer
 from hybrid.kinds import KINDS
 from hybrid.normalise import FeatureNormalizer
+from hybrid.precomputed import PrecomputedFeatures
 
 
-def build_pipeline(classifier: str | BaseEstimator = "logistic", **featurizer: Any) -> Pipeline:
+def build_pipeline(
+    classifier: str | BaseEstimator = "logistic",
+    features: str | os.PathLike | None = None,
+    **featurizer: Any,
+) -> Pipeline:
     """Return featurizer, scaler and classifier as one Pipeline.
 
     Parameters
@@ -21,8 +27,11 @@ def build_pipeline(classifier: str | BaseEstimator = "logistic", **featurizer: A
     classifier : "logistic", "svm", "rbf" or an estimator, default="logistic"
         A logistic regression, a linear support vector machine or one with an RBF kernel, each as `hybrid train`
         tries it first; or your own. All see features that :class:`FeatureNormalizer` has put on one scale.
+    features : path, default=None
+        What `hybrid featurize` wrote, a Parquet file or a folder of them: X is then paths as they stand there, or
+        row numbers, and no network runs.
     **featurizer
-        Parameters of :class:`ResNetFeaturizer`.
+        Otherwise, parameters of :class:`ResNetFeaturizer`.
 
     Returns
     -------
@@ -41,7 +50,13 @@ def build_pipeline(classifier: str | BaseEstimator = "logistic", **featurizer: A
     >>> list(build_pipeline("logistic", backbone="tiny").named_steps)
     ['featurizer', 'scaler', 'classifier']
     """
-    return Pipeline([("featurizer", ResNetFeaturizer(**featurizer)), *tail(classifier)])
+    if features is None:
+        first = ResNetFeaturizer(**featurizer)
+    elif featurizer:
+        raise TypeError(f"Got features= and {next(iter(featurizer))}=, but expected either: no network runs.")
+    else:
+        first = PrecomputedFeatures(features)
+    return Pipeline([("featurizer", first), *tail(classifier)])
 
 
 def tail(classifier: str | BaseEstimator) -> list[tuple[str, Any]]:

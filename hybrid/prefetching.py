@@ -60,12 +60,7 @@ def prefetch(estimator: object, X: object, verbose: int = 0) -> int:
         raise TypeError(f"Got a {kind} as the estimator, but expected one with `get_params`.{swapped}")
     if not _holds_featurizer(estimator):
         caution(f"Nothing to prefetch: there is no ResNetFeaturizer inside {estimator!r:.200}.", UserWarning)
-    found, errors = [], []
-    for featurizer, images in _sightings(estimator, X):
-        try:
-            found.append(wanted(featurizer, images))
-        except (TypeError, ValueError) as exc:
-            errors.append(exc)
+    found, errors = requests_of(estimator, X)
     passes, groups, filled = 0, grouped(found), False
     while groups:
         group = groups.pop(0)
@@ -84,6 +79,17 @@ def prefetch(estimator: object, X: object, verbose: int = 0) -> int:
     for text in dict.fromkeys(map(str, errors)):
         caution(f"Part of the search is not prefetched: {text}", UserWarning)
     return passes
+
+
+def requests_of(estimator: object, X: object) -> tuple[list[Request], list[Exception]]:
+    """What fitting will ask the store for, and why some of it cannot be told."""
+    found, errors = [], []
+    for featurizer, images in _sightings(estimator, X):
+        try:
+            found.append(wanted(featurizer, images))
+        except (TypeError, ValueError) as exc:
+            errors.append(exc)
+    return found, errors
 
 
 def wanted(featurizer: ResNetFeaturizer, X: object) -> Request:

@@ -19,7 +19,7 @@ LAYERS = (
     ("images", "store", "statistics", "datasets"),
     ("engines",),
     ("features",),
-    ("featurizer", "finetune"),
+    ("featurizer", "finetune", "precomputed"),
     ("kinds",),
     ("pipeline", "prefetching"),
     ("explain",),

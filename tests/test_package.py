@@ -5,7 +5,6 @@ import pkgutil
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -13,8 +12,6 @@ from typer.testing import CliRunner
 
 import hybrid
 from hybrid.cli import app
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def python(program):
@@ -85,11 +82,3 @@ def test_every_command_has_help_with_two_examples(path, command):
     assert command.help
     assert command.epilog.count("hybrid " + " ".join(path)) == 2
     assert CliRunner().invoke(app, [*path, "--help"]).exit_code == 0
-
-
-def test_the_readme_session_runs():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sessions = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert sessions
-    for session in sessions:
-        python(session)

@@ -38,7 +38,7 @@ def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool |
     Parameters
     ----------
     path : path
-        The folder, or a pattern such as "photos/**/*.jpg", whose images have no labels.
+        The folder, or a pattern such as ``"photos/**/*.jpg"``, whose images have no labels.
     part : "train", "val" or "test", default=None
         Read this split only.
     labels : bool, default=None

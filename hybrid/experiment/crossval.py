@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from hybrid.experiment.candidates import Candidate, Setting, fit_quick
 from hybrid.experiment.runs import open_run
 from hybrid.experiment.selection import Fold, choose
 from hybrid.experiment.views import look
-from hybrid.experiment.work import parallel
+from hybrid.experiment.work import parallel, remote
 from hybrid.statistics.scores import score_folds, summary
 from hybrid.store.feature_store import open_store
 
@@ -78,21 +78,23 @@ def cross_validate(
     several = len(candidates) > 1
     among = np.unique(np.concatenate([train for train, _ in parts]))
     views = look(matrices, data.y, candidates, among, config.seed) if several else None
+    known = replace(data, images=[])  # which would travel for nothing
 
     def work(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
         none = 0, np.zeros(len(candidates)), np.zeros(len(candidates), int)
-        chosen, scores, ran = choose(data, views, candidates, train, config) if several else none
+        chosen, scores, ran = choose(known, views, candidates, train, config) if several else none
         found = {"chosen": np.array(chosen), "scores": scores, "ran": ran}
         start = views.root(candidates[chosen]) if views else root
         if len(test):
             how = config, classes, probabilities, start
-            found |= _score_part(data, matrices, candidates[chosen], *how, train, test)
+            found |= _score_part(known, matrices, candidates[chosen], *how, train, test)
         return found
 
     run = open_run(open_store(store), about(data, matrices, candidates, parts, config) if store else ())
+    work, n_jobs = _placed(work, candidates, matrices, len(parts))
     tasks = [(str(i), partial(work, *part)) for i, part in enumerate(parts)]
     shown, weights = "search" if verbose else "", [len(train) for train, _ in parts]
-    results = parallel(run.remember, tasks, shown, at_once(candidates, matrices), weights)
+    results = parallel(run.remember, tasks, shown, n_jobs, weights)
     run.finish()
     chosen = [candidates[int(found["chosen"])] for found in results]
     scores, ran = (sum(found[name] for found in results) for name in ("scores", "ran"))
@@ -108,6 +110,14 @@ def cross_validate(
         fits=int(ran.sum()) + len(folds),
         root=views.root(chosen[-1]) if views else root,
     )
+
+
+def _placed(
+    work: Callable, candidates: list[Candidate], matrices: dict[Setting | None, np.ndarray], parts: int
+) -> tuple[Callable, int | None]:
+    """Return the work, on joblib's cluster where there is one and no fit runs a network, and how much of it at once."""
+    away = None if any(candidate.kind.takes_images for candidate in candidates) else remote(work)
+    return (away, parts) if away else (work, at_once(candidates, matrices))
 
 
 def _score_part(

@@ -1,13 +1,20 @@
-"""Tasks in, their results out: side by side in threads, with one bar that counts their time."""
+"""Tasks in, their results out: side by side in threads or on a cluster, with one bar that counts their time."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
+
+# How often all workers that hold what is to be done may die of it.
+DEATHS = 3
 
 
 def parallel(
@@ -21,6 +28,36 @@ def parallel(
     with one_thread_a_core(n_jobs):
         results = Parallel(return_as="generator")(delayed(function)(*task) for task in tasks)
         return list(watched(results, weights or [1] * len(tasks), shown) if shown else results)
+
+
+def remote(function: Callable) -> Callable | None:
+    """Return the same function, run on a cluster, where joblib was told of one: ``parallel_config("dask")``.
+
+    What it holds travels to every worker once; and again, where all that had it are dead.
+    """
+    client, lock = getattr(get_active_backend()[0], "client", None), Lock()
+    if client is None:
+        return None
+    held = client.scatter([function], broadcast=True)
+
+    def work(*args: Any) -> Any:
+        for _ in range(DEATHS):
+            [last] = held
+            try:
+                return client.submit(_alone, last, *args, pure=False).result()
+            except CancelledError:
+                with lock:
+                    if held == [last]:
+                        held[:] = client.scatter([function], broadcast=True)
+        raise RuntimeError(f"Workers died {DEATHS} times of what they were sent. Have they memory for it?")
+
+    return work
+
+
+def _alone(function: Callable, *args: Any) -> Any:
+    """Call it as one of many that share the cores."""
+    with threadpool_limits(1), silence():
+        return function(*args)
 
 
 @contextmanager
