@@ -256,6 +256,11 @@ def test_urls_in_a_table_must_be_asked_for(tmp_path):
         with pytest.raises(ValueError, match=match):
             read(table)
         assert read(table, urls=True)["image"].tolist() == [url]
+    wrapped = tmp_path / "list.parquet"
+    pd.DataFrame({"image": [{"bytes": None, "path": url}], "label": ["a"]}).to_parquet(wrapped)
+    with pytest.raises(ValueError, match=r"fetched only with urls=True, or --urls: row 0 \('https"):
+        load_table(wrapped)
+    assert load_table(wrapped, urls=True)["image"].tolist() == [url]
 
 
 @pytest.mark.parametrize("label", ["=cmd()", "@a", "+1+1", "'=quoted", "\t=tab"])

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from hybrid.datasets.tables import locate, named
+from hybrid.datasets.tables import locate, named, unwrapped
 from hybrid.images.decoding import digest
-from hybrid.images.source import URL, is_wrapped, read
+from hybrid.images.source import URL, read
 from hybrid.spelling import BYTES, spelt
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _content(image: object) -> object:
 
 def placed(values: Iterable, folder: str, urls: bool, first: int) -> list:
     """Return images with their paths joined to a list's folder; a URL that nobody asked for is refused."""
-    values = [one.get("path") if is_wrapped(one) and one["bytes"] is None else one for one in values]
+    values = [unwrapped(one) for one in values]
     values = [None if isinstance(one, str) and not one.strip() else one for one in values]
     paths = [isinstance(value, str | os.PathLike) for value in values]
     remote = [path and bool(URL.match(os.fspath(value))) for value, path in zip(values, paths, strict=True)]

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybrid.images.source import URL
+from hybrid.images.source import URL, is_wrapped
 from hybrid.spelling import meant, uncell
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def _place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
     """Return images with their paths joined to `folder`; files that are not there are named, and URLs unasked for."""
     import pandas as pd
 
+    values = values.map(unwrapped)
     paths = [isinstance(value, str | os.PathLike) for value in values]
     remote = [path and bool(URL.match(os.fspath(value))) for value, path in zip(values, paths, strict=True)]
     if not urls:
@@ -206,6 +207,11 @@ def _place_images(values: pd.Series, folder: str, urls: bool) -> pd.Series:
     problem = f"Cannot find {sum(gone)} of {len(gone)} images, whose relative paths start at {start!r}"
     refuse(problem, values, pd.Series(gone, index=values.index))
     return pd.Series(images, index=values.index, dtype=object)
+
+
+def unwrapped(value: object) -> object:
+    """Return the path of an image that Hugging Face's datasets name but do not hold; else the value."""
+    return value.get("path") if is_wrapped(value) and value["bytes"] is None else value
 
 
 def locate(folder: str, path: str | os.PathLike) -> str:
