@@ -34,9 +34,8 @@ class Explanation:
 
     label: object
     value: float  # the decision value of the picture
-    start: (
-        float  # that of the mean training vector; of a picture without its patches, where `adds_up` is False
-    )
+    # That of the mean training vector; of a picture without its patches, where `adds_up` is False.
+    start: float
     parts: np.ndarray = field(repr=False)  # (rows, columns): above 0 speaks for the class
     pixels: np.ndarray = field(repr=False)  # uint8 (h, w, 3): what the network saw
     adds_up: bool  # whether the parts' sum is value - start: a walk over cells, or else patches covered
