@@ -19,7 +19,7 @@ from benchmarks.machine import line
 from benchmarks.photos import PHOTOGRAPHS, jpegs
 from hybrid import ResNetFeaturizer, load_sample
 from hybrid.cluster.client import connected
-from hybrid.cluster.featurize import PART_SIZE, featurize
+from hybrid.cluster.driver import PART_SIZE, featurize
 from hybrid.cluster.flow import flow
 from hybrid.cluster.load import read_listing
 

@@ -351,7 +351,7 @@ def featurize(
 
     params = {"backbone": backbone, "layers": layers or "last", "pooling": pooling or "avg"}
     if workers or scheduler or is_folder(out):
-        from hybrid.cluster.featurize import featurize
+        from hybrid.cluster.driver import featurize
 
         where = {"workers": workers, "scheduler": scheduler, "verbose": watched()}
         try:

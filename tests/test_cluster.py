@@ -29,7 +29,7 @@ from hybrid import ResNetFeaturizer
 from hybrid.cli import app
 from hybrid.cluster.client import connected
 from hybrid.cluster.dataset import ERRORS, MANIFEST, Ledger
-from hybrid.cluster.featurize import POISON, featurize
+from hybrid.cluster.driver import POISON, featurize
 from hybrid.cluster.flow import flow
 from hybrid.cluster.load import read_listing
 from hybrid.cluster.work import Task

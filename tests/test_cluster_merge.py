@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hybrid import FeatureStore, ResNetFeaturizer, build_pipeline, load_folder, load_sample
 from hybrid.cli import app
-from hybrid.cluster.featurize import featurize
+from hybrid.cluster import featurize
 from hybrid.cluster.merge import import_features
 
 LAYERS = ["stage2", "last"]

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from hybrid import FeatureStore, build_pipeline, load_sample
 from hybrid.cli import app
+from hybrid.cluster import searching, share
 from hybrid.cluster.client import connected
-from hybrid.cluster.search import searching, share
 from hybrid.experiment import crossval, work
 from hybrid.experiment.train import train
 

@@ -25,6 +25,7 @@ pytest.importorskip("fastapi")
 
 from hybrid.server.limits import Full, Limits, Room, TooLarge
 from hybrid.server.queue import Queue
+from hybrid.server.run import listen
 from hybrid.server.work import worker
 
 FORM = "multipart/form-data; boundary=x"
@@ -497,3 +498,10 @@ def test_the_document_is_json(server):
         "/health",
         "/metrics",
     }
+
+
+def test_an_answer_does_not_wait_for_its_headers_to_be_acknowledged():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

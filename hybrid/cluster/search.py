@@ -92,7 +92,7 @@ def searching(
     Parameters
     ----------
     client, workers, scheduler
-        See `hybrid.cluster.client.connected`.
+        See `hybrid.cluster.connected`.
 
     Examples
     --------

@@ -66,7 +66,7 @@ def featurize(
     out : path
         A folder that all workers share: new, empty, or begun by the same call. One driver at a time may write into it.
     client : distributed.Client, default=None
-        See `hybrid.cluster.client.connected`, also for `workers` and `scheduler`.
+        See `hybrid.cluster.connected`, also for `workers` and `scheduler`.
     part_size : int, default=2048
         Images a file.
     workers : int, default=None
@@ -90,7 +90,7 @@ def featurize(
 
     Examples
     --------
-    >>> from hybrid.cluster.featurize import featurize
+    >>> from hybrid.cluster import featurize
     >>> featurize("photos/", "features/", workers=4)  # doctest: +SKIP
     >>> pandas.read_parquet("features/")  # doctest: +SKIP
     """
