@@ -221,7 +221,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_makes_the_rest(write, t
         "    if len(self.parts) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
         "dataset.Ledger.add = die\n"
         "if __name__ == '__main__':\n"
-        f"    featurize.featurize({str(tmp_path / 'images')!r}, {str(out)!r}, None, 16, workers=1, backbone='tiny')\n"
+        f"    featurize({str(tmp_path / 'images')!r}, {str(out)!r}, None, 16, workers=1, backbone='tiny')\n"
     )
     (tmp_path / "driver.py").write_text(program)
     assert subprocess.run([sys.executable, tmp_path / "driver.py"]).returncode == -signal.SIGKILL

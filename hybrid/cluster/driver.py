@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hybrid.cluster.client import connected, need
 from hybrid.cluster.dataset import Ledger, Purpose, alone, claim
-from hybrid.cluster.flow import flow, was_killed
+from hybrid.cluster.flow import flow, outcome
 from hybrid.cluster.listing import Listing
 from hybrid.cluster.load import read_listing
 from hybrid.cluster.part import Part
@@ -169,10 +169,11 @@ def _made(client: Client, parts: Iterable[Part], task: Task) -> Iterator[tuple[P
     """Yield each part with what its footer says; those that killed their workers come last."""
     deadly = []
     for (part, _), future in flow(client, make_part, ((part, task) for part in parts)):
-        if was_killed(future):
+        said = outcome(future)
+        if said is None:
             deadly.append(part)
         else:
-            yield part, future.result()
+            yield part, said
     for part in deadly:
         yield part, _rescue(client, part, task)
 
@@ -188,13 +189,12 @@ def _rescue(client: Client, part: Part, task: Task) -> dict:
     rows = [whole.row(i) for i in range(len(whole.images))]
     found, suspects = {}, []
     for (row, _), future in flow(client, compute, ((row, task) for row in rows), ahead=1):
-        if was_killed(future):
+        found[row.first] = outcome(future)
+        if found[row.first] is None:
             suspects.append(row)
-        else:
-            found[row.first] = future.result()
     for row in suspects:
         ((_, future),) = flow(client, compute, [(row, task)])
-        found[row.first] = (None, [[row.paths()[0], POISON]]) if was_killed(future) else future.result()
+        found[row.first] = outcome(future) or (None, [[row.paths()[0], POISON]])
     none, _ = compute(replace(whole, images=[], about=whole.about.slice(0, 0)), task)
     tables = [none, *(found[row.first][0] for row in rows if found[row.first][0] is not None)]
     failures = [failure for row in rows for failure in found[row.first][1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -30,11 +30,14 @@ def flow(
         client.cancel(list(running))
 
 
-def was_killed(future: Future) -> bool:
-    """Tell whether a call's workers died of it, again and again; any other error is raised."""
+def outcome(future: Future) -> Any:
+    """Return what a call gave, or None if its workers died of it, again and again; any other error is raised.
+
+    They may die of it after it is done, too: what it gave is gone with its worker, and the call made once more.
+    """
     from distributed import KilledWorker
 
-    if isinstance(future.exception(), KilledWorker):
-        return True
-    future.result()
-    return False
+    try:
+        return future.result()
+    except KilledWorker:
+        return None
