@@ -204,7 +204,8 @@ def test_whatever_workers_are_killed_nothing_is_lost_and_nothing_comes_twice(cli
             out = tmp_path / f"out {len(memory)}"
             featurize(tmp_path / "images", out, client, 25, backbone="tiny")
             assert check(out, images)[1] == bad
-            shutil.rmtree(out)
+            # A worker that was given up may still write its part, the same as the one that is there.
+            shutil.rmtree(out, ignore_errors=True)
             memory.append(psutil.Process().memory_info().rss >> 20)
     print(f"{len(killed)} killed, {len(memory)} rounds, driver {memory[0]} to {memory[-1]} MB", flush=True)
     assert max(memory) < memory[len(memory) // 4] + 64
