@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from hybrid.spelling import spelt
 if TYPE_CHECKING:
     import pyarrow
 
+# Threads that ask for one table read it once.
+_reading = Lock()
 WAY_OUT = "Write one by `hybrid featurize`."
 
 
@@ -145,7 +148,8 @@ def _read(table: str | os.PathLike) -> _Table:
     path = Path(table)
     files = _parts_of(path)
     stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return _open(str(path), stamps)
+    with _reading:
+        return _open(str(path), stamps)
 
 
 def _parts_of(path: Path) -> list[Path]:

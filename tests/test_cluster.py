@@ -32,7 +32,7 @@ from hybrid.cluster.dataset import ERRORS, MANIFEST, Ledger
 from hybrid.cluster.driver import POISON, featurize
 from hybrid.cluster.flow import flow
 from hybrid.cluster.load import read_listing
-from hybrid.cluster.work import Task
+from hybrid.cluster.work import Task, write_part
 from hybrid.datasets.tables import load_table
 from hybrid.spelling import spelt
 
@@ -262,6 +262,36 @@ def test_images_that_cannot_be_read_are_listed_with_their_reasons(write, tmp_pat
     assert "not an image in a known format" in reasons[0]
     assert reasons[2] == "no such file"
     assert frame["patient"].tolist() == [str(i) for i in range(20) if i not in (3, 9)]
+
+
+def test_images_that_are_mended_are_tried_again_where_their_part_is_removed(write, tmp_path):
+    images = folder(tmp_path / "images", 20)
+    good = Path(images[3]).read_bytes()
+    Path(images[3]).write_bytes(b"none")
+    write(tmp_path / "images")
+    Path(images[3]).write_bytes(good)
+    (part,) = pd.read_parquet(tmp_path / "out" / ERRORS)["part"]
+    (tmp_path / "out" / part).unlink()
+    assert write(tmp_path / "images")["errors"] == 0
+    assert check(tmp_path / "out", images)[1] == []
+    assert not (tmp_path / "out" / ERRORS).exists()
+
+
+def test_what_an_earlier_driver_left_at_work_writes_no_part(write, tmp_path):
+    folder(tmp_path / "images", 20)
+    write(tmp_path / "images")
+    (part, *_), said = parts(tmp_path / "out"), json.loads((tmp_path / "out" / MANIFEST).read_text())
+    before = part.stat().st_mtime_ns
+    task = Task(str(tmp_path / "out"), said["identity"], {}, (), run="of the earlier driver")
+    with pytest.raises(ValueError, match="is not there as the driver made it"):
+        write_part(pyarrow.parquet.read_table(part), [], 0, "", task)
+    assert part.stat().st_mtime_ns == before
+    assert not list((tmp_path / "out").glob(".part-*"))
+
+
+def test_a_url_is_no_folder_for_parts(tmp_path):
+    with pytest.raises(ValueError, match="expected a folder that all workers share, no URL"):
+        featurize("sample", "s3://bucket/features/", backbone="tiny")
 
 
 def test_a_part_without_a_good_image_is_a_part(write, tmp_path):

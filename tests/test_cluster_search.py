@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from types import SimpleNamespace
 
 import certificates
 import numpy as np
@@ -20,7 +18,7 @@ from hybrid import FeatureStore, build_pipeline, load_sample
 from hybrid.cli import app
 from hybrid.cluster import searching, share
 from hybrid.cluster.client import connected
-from hybrid.experiment import crossval, work
+from hybrid.experiment import crossval
 from hybrid.experiment.train import train
 
 GRID = {"featurizer__layers": ["stage2", "last"], "classifier__C": [1, 30]}
@@ -176,41 +174,3 @@ def test_a_killed_worker_costs_train_its_parts(client, sample, tmp_path, monkeyp
     assert pids[0] not in client.run(os.getpid).values()
     assert found.scores == alone.scores
     assert found.best == alone.best
-
-
-class Forgetful:
-    """A cluster that loses what it holds so many times."""
-
-    def __init__(self, losses):
-        self.losses, self.sent = losses, 0
-
-    def scatter(self, held, broadcast):
-        self.sent += 1
-        return held
-
-    def submit(self, call, function, *args, pure):
-        future = Future()
-        if self.losses:
-            self.losses -= 1
-            future.set_exception(CancelledError())
-        else:
-            future.set_result(call(function, *args))
-        return future
-
-
-def on_forgetful(monkeypatch, losses):
-    cluster = Forgetful(losses)
-    monkeypatch.setattr(work, "get_active_backend", lambda: (SimpleNamespace(client=cluster), None))
-    return cluster, work.remote(abs)
-
-
-def test_what_all_workers_have_lost_is_sent_again(monkeypatch):
-    cluster, away = on_forgetful(monkeypatch, 2)
-    assert away(-3) == away(3) == 3
-    assert cluster.sent == 3
-
-
-def test_what_kills_all_workers_is_told(monkeypatch):
-    _, away = on_forgetful(monkeypatch, 3)
-    with pytest.raises(RuntimeError, match="Workers died 3 times of what they were sent"):
-        away(-3)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from secrets import token_hex
 
 from hybrid.archive.place import whole
 from hybrid.cluster.listing import Listing
@@ -50,8 +51,9 @@ def alone(out: str) -> Iterator[None]:
                 f"Another process is writing parts into {out!r}. Wait for it, or choose another folder."
             ) from None
         # What killed workers left behind.
-        for path in Path(out).glob(".part-*"):
-            path.unlink(missing_ok=True)
+        for draft in (".part-*", f".{MANIFEST}.*", f".{ERRORS}.*"):
+            for path in Path(out).glob(draft):
+                path.unlink(missing_ok=True)
         yield
 
 
@@ -96,15 +98,20 @@ def read_manifest(out: str) -> dict:
 
 
 def claim(out: str, wanted: Purpose) -> None:
-    """Make a folder one for this purpose, or refuse it if it has another."""
+    """Refuse a folder that has another purpose."""
     found = read_manifest(out)
-    if not found:
-        _write_manifest(out, wanted.to_json() | {"complete": False})
-    elif found.get("identity") != wanted.identity:
+    if found and found.get("identity") != wanted.identity:
         raise ValueError(
             f"{out!r} holds other features: {'; '.join(_differences(found, wanted.to_json()))}. Choose another "
             "folder, remove this one, or ask for what it holds."
         )
+
+
+def begin(out: str, wanted: Purpose) -> str:
+    """Say in the manifest that parts are missing; return what this driver's workers know each other by."""
+    run = token_hex(8)
+    _write_manifest(out, wanted.to_json() | {"complete": False, "run": run})
+    return run
 
 
 def _differences(there: dict, here: dict) -> Iterator[str]:
@@ -159,7 +166,8 @@ class Ledger:
         if said["identity"] != self.identity or said["inputs"] != part.digest():
             raise ValueError(
                 f"{path!r} was made of other images than rows {part.first} to {part.first + len(part.about) - 1} of "
-                "this list. Choose another folder, remove this one, or give the list that it was made of."
+                "this list. Choose another folder, give the list that it was made of, or remove the folder: only this "
+                "part, if its rows alone have changed."
             )
         self.add(part.number, said)
         return True
@@ -200,6 +208,8 @@ class Ledger:
             columns = dict(zip(("path", "reason", "part"), map(list, zip(*failed, strict=True)), strict=True))
             with whole(Path(self.out, ERRORS)) as file:
                 pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        else:
+            Path(self.out, ERRORS).unlink(missing_ok=True)
         parts = [self.parts[number] for number in sorted(self.parts)]
         counts = {"complete": True, "rows": self.rows, "errors": self.failed}
         _write_manifest(self.out, wanted.to_json() | counts | {"parts": parts})

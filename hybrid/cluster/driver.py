@@ -13,7 +13,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from hybrid.cluster.client import connected, need
-from hybrid.cluster.dataset import Ledger, Purpose, alone, claim
+from hybrid.cluster.dataset import Ledger, Purpose, alone, begin, claim
 from hybrid.cluster.flow import flow, outcome
 from hybrid.cluster.listing import Listing
 from hybrid.cluster.load import read_listing
@@ -22,6 +22,7 @@ from hybrid.cluster.work import Task, compute, make_part, write_part
 from hybrid.features.embed import CALIBRATION_IMAGES, calibrate
 from hybrid.features.recipe import Recipe, read_recipe
 from hybrid.featurizer import ResNetFeaturizer
+from hybrid.images.source import URL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ PART_SIZE = 2048
 DEATHS = 2
 # A part comes in one piece: rates over a shorter time would jump.
 SPEED_SECONDS = 120
+EMPTY = "Got a list without rows, but expected at least one image."
 POISON = "a worker process died of it, each time it was tried"
 
 
@@ -95,6 +97,8 @@ def featurize(
     >>> pandas.read_parquet("features/")  # doctest: +SKIP
     """
     need("distributed", "pyarrow", "fsspec")
+    if URL.match(os.fspath(out)):
+        raise ValueError(f"Got out={os.fspath(out)!r}, but expected a folder that all workers share, no URL.")
     if not isinstance(part_size, Integral) or part_size < 1:
         raise ValueError(f"Got part_size={part_size!r}, but expected a positive integer.")
     out, start = os.path.abspath(os.path.expanduser(os.fspath(out))), time.perf_counter()
@@ -109,13 +113,14 @@ def featurize(
         missing = _missing(listing.parts(part_size), ledger, advance)
         first = next(missing, None)
         if first is not None:
+            task = replace(task, run=begin(out, wanted))
             with _connected(client, workers, scheduler) as found:
                 for part, said in _made(found, chain([first], missing), task):
                     ledger.add(part.number, said)
                     advance(len(part.about))
                     made, images = made + 1, images + len(part.about)
         if not ledger.parts:
-            raise ValueError("Got a list without rows, but expected at least one image.")
+            raise ValueError(EMPTY)
         ledger.finish(wanted)
     rate = images / (time.perf_counter() - start)
     return {
@@ -134,7 +139,10 @@ def _settle(listing: Listing, given: dict) -> tuple[dict, Recipe]:
     params = ResNetFeaturizer(**given, store=None, on_error="nan").get_params()
     recipe = read_recipe(params)
     if recipe.precision == "int8" and recipe.calibration is None:
-        calibrate(next(listing.parts(CALIBRATION_IMAGES)).loaded().images, recipe)
+        first = next(listing.parts(CALIBRATION_IMAGES), None)
+        if first is None:
+            raise ValueError(EMPTY)
+        calibrate(first.loaded().images, recipe)
         recipe = read_recipe(params)
     return params | {"engine": recipe.engine, "precision": recipe.precision}, recipe
 
@@ -195,6 +203,8 @@ def _rescue(client: Client, part: Part, task: Task) -> dict:
     for row in suspects:
         ((_, future),) = flow(client, compute, [(row, task)])
         found[row.first] = outcome(future) or (None, [[row.paths()[0], POISON]])
+    if len(rows) > 1 and all(found[row.first][0] is None for row in rows):
+        raise OSError("Workers died of every image of a part. Have they memory for the network?")
     none, _ = compute(replace(whole, images=[], about=whole.about.slice(0, 0)), task)
     tables = [none, *(found[row.first][0] for row in rows if found[row.first][0] is not None)]
     failures = [failure for row in rows for failure in found[row.first][1]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ def flow(
         for future in done:
             yield running.pop(future), future
     finally:
-        client.cancel(list(running))
+        # With a scheduler that is lost, nothing runs any more.
+        with suppress(Exception):
+            client.cancel(list(running))
 
 
 def outcome(future: Future) -> Any:
@@ -41,3 +45,5 @@ def outcome(future: Future) -> Any:
         return future.result()
     except KilledWorker:
         return None
+    except CancelledError as exc:
+        raise OSError(f"The scheduler was lost: {exc} Start it again: the same command goes on.") from exc

@@ -40,6 +40,8 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
             n_workers=workers,
             threads_per_worker=1,
             host=LOOPBACK,
+            # Parts are bounded; a worker that Dask pauses for its memory might never go on.
+            memory_limit=0,
             security=True,
             # No pages for others of this machine, on a port that is free.
             dashboard_address=f"{LOOPBACK}:0",

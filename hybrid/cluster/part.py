@@ -77,9 +77,7 @@ class Part:
 
     def row(self, i: int) -> Part:
         """One row of a part that is loaded."""
-        return replace(
-            self, first=self.first + i, images=self.images[i : i + 1], about=self.about.slice(i, 1)
-        )
+        return replace(self, first=self.first + i, images=self.images[i : i + 1], about=self.about.take([i]))
 
     def digest(self) -> str:
         """Tell whether another list has the same rows here; of files, their names count."""

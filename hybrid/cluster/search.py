@@ -64,11 +64,12 @@ def _send(client: Client, request: Request) -> None:
         digests = [job.digest for job in jobs]
         # One after the other, for workers of one host share a store.
         for worker in client.ncores():
-            lacking = client.run(_lacking, where, texts, digests, workers=[worker])[worker]
-            if lacking.any():
+            asked = {"workers": [worker], "on_error": "ignore"}  # one that dies meanwhile needs nothing
+            lacking = client.run(_lacking, where, texts, digests, **asked).get(worker)
+            if lacking is not None and lacking.any():
                 rows = {text: part[lacking] for text, part in zip(texts, vectors, strict=True)}
                 some = [digest for digest, absent in zip(digests, lacking, strict=True) if absent]
-                client.run(_keep, where, some, rows, workers=[worker])
+                client.run(_keep, where, some, rows, **asked)
 
     run(request.items, request.recipe, request.store, sink, request.batch_size)
 

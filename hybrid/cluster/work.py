@@ -28,6 +28,7 @@ class Task:
     identity: str
     params: dict
     recipes: tuple[str, ...]
+    run: str = ""  # of the driver: what those of an earlier one still write does not count
 
     def recipe(self) -> Recipe:
         """Return the recipe, which must be the driver's here, too."""
@@ -75,15 +76,15 @@ def write_part(table: pyarrow.Table, failures: list, number: int, inputs: str, t
     """Write rows that are computed as a part, unless the folder became another one meanwhile."""
     import pyarrow.parquet
 
-    if read_manifest(task.out).get("identity") != task.identity:
-        raise ValueError(
-            f"{task.out!r} is not there as the driver made it. Give a folder that all machines share, and leave it "
-            "alone meanwhile."
-        )
     footer = {"identity": task.identity, "inputs": inputs, "errors": failures}
     table = table.replace_schema_metadata({FOOTER: json.dumps(footer)})
     texts = [field.name for field in table.schema if field.name not in ("path", "digest", "features")]
     with whole(os.path.join(task.out, part_name(number))) as file:
         # A dictionary of floats, or of names that are all different, would be thrown away again.
         pyarrow.parquet.write_table(table, file, row_group_size=max(len(table), 1), use_dictionary=texts)
+        if read_manifest(task.out).get("run") != task.run:
+            raise ValueError(
+                f"{task.out!r} is not there as the driver made it. Give a folder that all machines share, and leave "
+                "it alone meanwhile."
+            )
     return footer | {"rows": len(table)}

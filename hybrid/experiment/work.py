@@ -6,15 +6,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
-
-# How often all workers that hold what is to be done may die of it.
-DEATHS = 3
 
 
 def parallel(
@@ -33,25 +29,29 @@ def parallel(
 def remote(function: Callable) -> Callable | None:
     """Return the same function, run on a cluster, where joblib was told of one: ``parallel_config("dask")``.
 
-    What it holds travels to every worker once; and again, where all that had it are dead.
+    What it holds is a task's result, which the scheduler has made again where all workers that had it are dead.
     """
-    client, lock = getattr(get_active_backend()[0], "client", None), Lock()
+    client = getattr(get_active_backend()[0], "client", None)
     if client is None:
         return None
-    held = client.scatter([function], broadcast=True)
+    from distributed import KilledWorker
+
+    with silence():
+        held = client.submit(_itself, function, pure=False)
 
     def work(*args: Any) -> Any:
-        for _ in range(DEATHS):
-            [last] = held
-            try:
-                return client.submit(_alone, last, *args, pure=False).result()
-            except CancelledError:
-                with lock:
-                    if held == [last]:
-                        held[:] = client.scatter([function], broadcast=True)
-        raise RuntimeError(f"Workers died {DEATHS} times of what they were sent. Have they memory for it?")
+        try:
+            return client.submit(_alone, held, *args, pure=False).result()
+        except (KilledWorker, CancelledError) as exc:
+            raise OSError(
+                f"The cluster gave up: {exc} The same command goes on with the folds that were done."
+            ) from exc
 
     return work
+
+
+def _itself(held: Any) -> Any:
+    return held
 
 
 def _alone(function: Callable, *args: Any) -> Any:
