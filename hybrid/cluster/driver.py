@@ -26,12 +26,15 @@ from hybrid.images.source import URL
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
     from distributed import Client
 
 # Some seconds of a core's work: less, and the scheduler would be felt; more, and a killed worker would.
 PART_SIZE = 2048
 # How often a worker may die of one task before its images are tried one by one; only a scheduler of ours is told.
 DEATHS = 2
+# How often an image that did is tried alone.
+TRIES = 2
 # A part comes in one piece: rates over a shorter time would jump.
 SPEED_SECONDS = 120
 EMPTY = "Got a list without rows, but expected at least one image."
@@ -201,14 +204,22 @@ def _rescue(client: Client, part: Part, task: Task) -> dict:
         if found[row.first] is None:
             suspects.append(row)
     for row in suspects:
-        ((_, future),) = flow(client, compute, [(row, task)])
-        found[row.first] = outcome(future) or (None, [[row.paths()[0], POISON]])
+        found[row.first] = _made_alone(client, row, task) or (None, [[row.paths()[0], POISON]])
     if len(rows) > 1 and all(found[row.first][0] is None for row in rows):
         raise OSError("Workers died of every image of a part. Have they memory for the network?")
     none, _ = compute(replace(whole, images=[], about=whole.about.slice(0, 0)), task)
     tables = [none, *(found[row.first][0] for row in rows if found[row.first][0] is not None)]
     failures = [failure for row in rows for failure in found[row.first][1]]
     return write_part(pyarrow.concat_tables(tables), failures, part.number, part.digest(), task)
+
+
+def _made_alone(client: Client, row: Part, task: Task) -> tuple[pyarrow.Table, list] | None:
+    """Return what one image gives, or None if it killed its workers each time: once may be chance."""
+    for _ in range(TRIES):
+        ((_, future),) = flow(client, compute, [(row, task)])
+        if (made := outcome(future)) is not None:
+            return made
+    return None
 
 
 @contextmanager
