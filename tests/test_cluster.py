@@ -15,6 +15,7 @@ from pathlib import Path
 import clusters
 import dask
 import fsspec
+import joblib
 import numpy as np
 import pandas as pd
 import psutil
@@ -287,6 +288,14 @@ def test_what_an_earlier_driver_left_at_work_writes_no_part(write, tmp_path):
         write_part(pyarrow.parquet.read_table(part), [], 0, "", task)
     assert part.stat().st_mtime_ns == before
     assert not list((tmp_path / "out").glob(".part-*"))
+
+
+def test_workers_leave_the_threads_of_this_process_alone(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with connected(workers=1) as found:
+        assert set(found.run(os.getenv, "OMP_NUM_THREADS").values()) == {str(joblib.cpu_count())}
+        assert "OMP_NUM_THREADS" not in os.environ
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_url_is_no_folder_for_parts(tmp_path):

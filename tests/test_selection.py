@@ -14,6 +14,7 @@ from hybrid.experiment.views import look
 from hybrid.statistics.intervals import corrected_ttest
 
 LAYERS = ("stage1",), ("last",), ("stage1", "last")
+ONE = {"cv": {"repeats": 1}}
 CONFIG = {"features": {"backbone": "tiny", "layers": ["stage1", "last", ["stage1", "last"]]}}
 
 
@@ -32,9 +33,9 @@ def features(n, noise, seed, classes=4):
 def race(data, matrices, settings):
     """Search with the race and in full: the choices agree, or their scores do; return the fits of both."""
     rows, found = np.arange(len(data)), {}
-    split, _ = outer_folds(data, rows, read_config(settings))
+    split, _ = outer_folds(data, rows, read_config(settings | ONE))
     for raced in (True, False):
-        config = read_config(settings | {"search": {"race": raced}})
+        config = read_config(settings | ONE | {"search": {"race": raced}})
         candidates = read_candidates(config, images=len(data))
         found[raced] = cross_validate(data, matrices, candidates, split, config, rows)
     if found[True].best != found[False].best or found[True].chosen != found[False].chosen:
@@ -55,7 +56,7 @@ def test_the_race_chooses_as_the_full_search_or_within_its_error(noise, seed):
 @pytest.mark.parametrize("name", ["ants_bees", "caltech20", "dtd10", "wbc"])
 def test_so_it_does_on_photographs(photographs, name):
     ready = prepare(str(photographs / name), [read_config()])
-    raced, full = race(ready.data, ready.matrices[0], {"cv": {"repeats": 1}})
+    raced, full = race(ready.data, ready.matrices[0], {})
     assert raced < full
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +25,6 @@ LOST_SECONDS, LOOK_SECONDS = 15, 1
 def local_cluster(workers: int) -> Iterator[LocalCluster]:
     """Start so many processes, which speak TLS on the loopback with certificates of their own."""
     import dask
-    from distributed import LocalCluster
     from tornado.ioloop import PeriodicCallback
 
     share = max(1, joblib.cpu_count() // workers)
@@ -35,20 +35,9 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         "distributed.worker.profile.enabled": False,
         "distributed.scheduler.http.routes": [],
     }
-    with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host=LOOPBACK,
-            # Parts are bounded; a worker that Dask pauses for its memory might never go on.
-            memory_limit=0,
-            security=True,
-            # No pages for others of this machine, on a port that is free.
-            dashboard_address=f"{LOOPBACK}:0",
-            scheduler_kwargs={"dashboard": False},
-            # A worker that dies is told of by whoever gave it work.
-            silence_logs=logging.CRITICAL,
-        )
+    with _same_environment(), dask.config.set(settings):
+        with _same_environment():
+            cluster = _started(workers)
         watch = PeriodicCallback(_refill(cluster, workers), 1000 * LOOK_SECONDS)
         cluster.loop.add_callback(watch.start)
         try:
@@ -58,6 +47,37 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
             # Of a worker that dies as it comes, Dask's own count loses track.
             with suppress(KeyError):
                 cluster.close()
+
+
+def _started(workers: int) -> LocalCluster:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host=LOOPBACK,
+        # Parts are bounded; a worker that Dask pauses for its memory might never go on.
+        memory_limit=0,
+        security=True,
+        # No pages for others of this machine, on a port that is free.
+        dashboard_address=f"{LOOPBACK}:0",
+        scheduler_kwargs={"dashboard": False},
+        # A worker that dies is told of by whoever gave it work.
+        silence_logs=logging.CRITICAL,
+    )
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Put back what Dask sets in this process's environment for the processes that it starts."""
+    names = *BOUNDED, "PYTHONHASHSEED"
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _refill(cluster: LocalCluster, workers: int) -> Callable[[], None]:
