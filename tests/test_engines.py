@@ -103,6 +103,7 @@ def test_a_grid_over_networks_keeps_a_handful_open(fresh):
 
 
 def test_another_limit_of_threads_is_another_engine(monkeypatch, fresh):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     one = opened("tiny")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
