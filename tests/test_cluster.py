@@ -483,7 +483,7 @@ def test_memory_holds_no_more_of_a_long_list_than_some_parts(client):
 
 
 def test_a_worker_that_reads_another_recipe_is_refused(tmp_path):
-    task = Task(str(tmp_path), "", ResNetFeaturizer("tiny").get_params(), ('{"backbone": "tiny"}',))
+    task = Task(str(tmp_path), "", ResNetFeaturizer("tiny").get_params(), ('{"backbone": "tiny"}',), "")
     with pytest.raises(ValueError, match="reads another recipe than the driver"):
         task.recipe()
 

@@ -97,7 +97,7 @@ def read_manifest(out: str) -> dict:
         raise ValueError(f"Cannot read {MANIFEST} in {out!r}: {exc}. Choose another folder.") from exc
 
 
-def claim(out: str, wanted: Purpose) -> None:
+def refuse_another(out: str, wanted: Purpose) -> None:
     """Refuse a folder that has another purpose."""
     found = read_manifest(out)
     if found and found.get("identity") != wanted.identity:

@@ -13,7 +13,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING
 
 from hybrid.cluster.client import connected, need
-from hybrid.cluster.dataset import Ledger, Purpose, alone, begin, claim
+from hybrid.cluster.dataset import Ledger, Purpose, alone, begin, refuse_another
 from hybrid.cluster.flow import flow, outcome
 from hybrid.cluster.listing import Listing
 from hybrid.cluster.load import read_listing
@@ -109,14 +109,14 @@ def featurize(
     params, recipe = _settle(listing, featurizer_params)
     wanted = Purpose.of(listing, int(part_size), recipe)
     texts = tuple(one["recipe"] for one in wanted.features)
-    task, ledger = Task(out, wanted.identity, params, texts), Ledger(out, wanted.identity)
+    ledger = Ledger(out, wanted.identity)
     made = images = 0
     with alone(out), _watched(listing, verbose) as advance:
-        claim(out, wanted)
+        refuse_another(out, wanted)
         missing = _missing(listing.parts(part_size), ledger, advance)
         first = next(missing, None)
         if first is not None:
-            task = replace(task, run=begin(out, wanted))
+            task = Task(out, wanted.identity, params, texts, begin(out, wanted))
             with _connected(client, workers, scheduler) as found:
                 for part, said in _made(found, chain([first], missing), task):
                     ledger.add(part.number, said)

@@ -28,7 +28,7 @@ class Task:
     identity: str
     params: dict
     recipes: tuple[str, ...]
-    run: str = ""  # of the driver: what those of an earlier one still write does not count
+    run: str  # of the driver: what those of an earlier one still write does not count
 
     def recipe(self) -> Recipe:
         """Return the recipe, which must be the driver's here, too."""
@@ -73,7 +73,7 @@ def compute(part: Part, task: Task) -> tuple[pyarrow.Table, list[list[str]]]:
 
 
 def write_part(table: pyarrow.Table, failures: list, number: int, inputs: str, task: Task) -> dict:
-    """Write rows that are computed as a part, unless the folder became another one meanwhile."""
+    """Write rows that are computed as a part, unless the folder is another driver's meanwhile."""
     import pyarrow.parquet
 
     footer = {"identity": task.identity, "inputs": inputs, "errors": failures}
