@@ -20,6 +20,7 @@ from hybrid.store.feature_store import open_store
 if TYPE_CHECKING:
     from hybrid.config import Config
     from hybrid.datasets.labelled import Labelled
+    from hybrid.statistics.linear import Axes
 
 # Bytes of a feature matrix of which no two parts are fitted side by side.
 MUCH = 1 << 28
@@ -38,7 +39,7 @@ class CrossValidation:
     best: Candidate  # on all rows
     searched: np.ndarray | None  # the mean score of every candidate in the folds that it ran in
     fits: int
-    root: np.ndarray | None = None  # that a linear model of the best may start from
+    axes: Axes | None = None  # where a linear model of the best may look first
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return every score as mean, low and high."""
@@ -65,11 +66,11 @@ def cross_validate(
     probabilities: bool = True,
     verbose: int = 0,
     store: Any = None,
-    root: np.ndarray | None = None,
+    axes: Axes | None = None,
 ) -> CrossValidation:
     """Search inside every training part, fit the best candidate on it, and predict the test part.
 
-    Where there is one candidate, nothing is searched, and `root` is where it may start from. `rows` are those
+    Where there is one candidate, nothing is searched, and `axes` are where it may look first. `rows` are those
     to search once more for the final model.
     Parts that are done are kept beside the store until all are.
     """
@@ -84,9 +85,9 @@ def cross_validate(
         none = 0, np.zeros(len(candidates)), np.zeros(len(candidates), int)
         chosen, scores, ran = choose(known, views, candidates, train, config) if several else none
         found = {"chosen": np.array(chosen), "scores": scores, "ran": ran}
-        start = views.root(candidates[chosen]) if views else root
+        first = views.of(candidates[chosen]).axes if views else axes
         if len(test):
-            how = config, classes, probabilities, start
+            how = config, classes, probabilities, first
             found |= _score_part(known, matrices, candidates[chosen], *how, train, test)
         return found
 
@@ -108,7 +109,7 @@ def cross_validate(
         best=chosen[-1],
         searched=scores / np.maximum(ran, 1) if several else None,
         fits=int(ran.sum()) + len(folds),
-        root=views.root(chosen[-1]) if views else root,
+        axes=views.of(chosen[-1]).axes if views else axes,
     )
 
 
@@ -127,13 +128,13 @@ def _score_part(
     config: Config,
     classes: np.ndarray,
     probabilities: bool,
-    root: np.ndarray | None,
+    axes: Axes | None,
     train: np.ndarray,
     test: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Fit a candidate on a training part and predict the test part."""
     X, weights = matrices[candidate.setting], None if data.weights is None else data.weights[train]
-    model = fit_quick(candidate, config, X[train], data.y[train], weights, probabilities, root)
+    model = fit_quick(candidate, config, X[train], data.y[train], weights, probabilities, axes)
     found = {"predicted": model.predict(X[test])}
     if probabilities:
         # A class without an image in the training part has no column.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hybrid.config import Config, ConfigSource
     from hybrid.datasets.labelled import Labelled
     from hybrid.experiment.prepare import Table
+    from hybrid.statistics.linear import Axes
 
 # Above `FEW` images, a curve of fewer points tells as much.
 FEW_FRACTIONS = 0.125, 0.25, 0.5, 1.0
@@ -74,7 +75,7 @@ def train(frame: Table, config: ConfigSource = None, *, store: Any = "auto", ver
         data, ready.matrices[0], candidates, folds, config, rows, verbose=verbose, store=store
     )
     best, X = validation.best, ready.matrices[0][validation.best.setting]
-    model, late = _final_model(best, config, data.take(rows), taken(X, rows), store, validation.root)
+    model, late = _final_model(best, config, data.take(rows), taken(X, rows), store, validation.axes)
     return Outcome(
         model=model,
         scores=validation.scores(),
@@ -116,12 +117,12 @@ def _surroundings(ready: Prepared, validation: CrossValidation, config: Config) 
 
 
 def _final_model(
-    best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any, root: np.ndarray | None = None
+    best: Candidate, config: Config, data: Labelled, X: np.ndarray, store: Any, axes: Axes | None = None
 ) -> tuple[Pipeline, list[str]]:
     """Fit the best candidate on all images; behind its featurizer, it takes images."""
     with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tail = fit(best, config, X, data.y, data.weights, root=root)
+        tail = fit(best, config, X, data.y, data.weights, axes=axes)
     notes = [str(warning.message) for warning in caught]
     if best.kind.takes_images:
         return tail, notes
@@ -154,7 +155,7 @@ def duplicates(ready: Prepared, validation: CrossValidation, config: Config) -> 
             folds,
             config,
             probabilities=False,
-            root=validation.root,
+            axes=validation.axes,
         )
         scores = [one.scores()["accuracy"] for one in (validation, other)]
         found["accuracy"], found["accuracy_with_leak"] = scores if kept else reversed(scores)
@@ -167,7 +168,7 @@ def curve(data: Labelled, X: np.ndarray, validation: CrossValidation, config: Co
     folds = folds[: len(folds) // n_repeats(config, len(data))]
 
     def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        model = fit_quick(best, config, X[train], data.y[train], None, False, validation.root)
+        model = fit_quick(best, config, X[train], data.y[train], None, False, validation.axes)
         return model.predict(X[test])
 
     fractions = FEW_FRACTIONS if len(data) > FEW else FRACTIONS

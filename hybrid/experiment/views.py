@@ -15,7 +15,7 @@ from hybrid.experiment.candidates import COMPARED, Candidate, Setting
 from hybrid.experiment.work import parallel
 from hybrid.statistics.curve import stratified_order
 from hybrid.statistics.kernels import half_distances, number_of, rbf
-from hybrid.statistics.linear import Slope, linear_path
+from hybrid.statistics.linear import Axes, linear_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class _View:
     """Rows on one scale, with their products, and how far apart they are; each where a candidate wants it."""
 
     rows: np.ndarray | None  # scaled features, or images
-    slope: Slope | None
-    roots: dict[float, np.ndarray]  # of the slope, for each C
+    axes: Axes | None
+    placed: np.ndarray | None  # scaled features on the axes
     halves: np.ndarray | None  # of the squared distances
     gammas: dict[str, float]
 
@@ -55,11 +55,10 @@ class _View:
         test: np.ndarray,
     ) -> list[np.ndarray]:
         """The same for linear models, each from the one before."""
-        rows, values = self.slope.rows, [candidate.params["C"] for candidate in candidates]
+        values = [candidate.params["C"] for candidate in candidates]
         classes, codes = np.unique(y, return_inverse=True)
-        roots = [self.roots[value] for value in values]
-        models = linear_path(rows[train], roots, codes, values, candidates[0].kind.loss, weights)
-        T = rows[test]
+        X, T = self.placed[train], self.placed[test]
+        models = linear_path(X, codes, values, candidates[0].kind.loss, weights)
         return [classes[(T @ slopes + intercepts).argmax(axis=1)] for slopes, intercepts in models]
 
 
@@ -72,12 +71,6 @@ class Views:
 
     def of(self, candidate: Candidate) -> _View:
         return self.by_key[key(candidate)]
-
-    def root(self, candidate: Candidate) -> np.ndarray | None:
-        """Return what a linear model on a candidate's scaled features may start from."""
-        own = self.of(candidate)
-        is_on_features = candidate.kind.loss and len(own.slope.rows) > own.slope.rows.shape[1]
-        return own.roots[candidate.params["C"]] if is_on_features else None
 
 
 def key(candidate: Candidate) -> tuple:
@@ -97,8 +90,10 @@ def look(
     alike: dict[tuple, list[Candidate]] = {}
     for candidate in candidates:
         alike.setdefault(key(candidate), []).append(candidate)
-    found = parallel(lambda name, own: view(matrices[name[0]][pool], own), list(alike.items()))
-    return Views(pool, dict(zip(alike, found, strict=True)))
+    # The widest first, so that none is left when the others are done.
+    tasks = sorted(alike.items(), key=lambda task: -np.shape(matrices[task[0][0]])[-1])
+    found = parallel(lambda name, own: view(matrices[name[0]][pool], own), tasks)
+    return Views(pool, {name: one for (name, _), one in zip(tasks, found, strict=True)})
 
 
 def view(X: np.ndarray, candidates: list[Candidate]) -> _View:
@@ -107,12 +102,11 @@ def view(X: np.ndarray, candidates: list[Candidate]) -> _View:
     if not kinds[0].takes_images:
         X = Pipeline(kinds[0].steps(candidates[0].params)[:1]).fit_transform(X).astype(np.float32, copy=False)
     kernel = any(kind.has_kernel for kind in kinds)
-    values = {candidate.params["C"] for candidate in candidates if candidate.kind.loss}
-    slope = Slope(X) if values else None
+    axes = Axes().fit(X) if any(kind.loss for kind in kinds) else None
     return _View(
         rows=X if any(not (kind.loss or kind.has_kernel) for kind in kinds) else None,
-        slope=slope,
-        roots={value: slope.at(1 / (value * len(X))) for value in values},
+        axes=axes,
+        placed=axes.transform(X) if axes else None,
         halves=half_distances(X, X) if kernel else None,
         gammas={name: number_of(name, X) for name in ("scale", "auto")} if kernel else {},
     )
