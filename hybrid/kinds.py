@@ -24,7 +24,7 @@ from hybrid.fields import Absent, Gammas, Number, Numbers, Section, as_values, s
 from hybrid.finetune.classifier import FineTunedClassifier
 from hybrid.normalise import FeatureNormalizer
 from hybrid.statistics.kernels import MOST_ROWS, RBFKernel
-from hybrid.statistics.linear import ROUNDING, Axes, Loss, QuickSVC, softmax, squared_hinge
+from hybrid.statistics.linear import Axes, Loss, QuickSVC, softmax, squared_hinge
 
 SCALERS = {
     "normalizer": FeatureNormalizer,
@@ -112,7 +112,7 @@ class Kind:
         """Return steps that answer the same sooner; they may hold the training rows, and are not saved."""
         steps = self.steps(params)
         if self.loss is squared_hinge:
-            steps[-1:] = [("axes", Axes(ROUNDING)), ("classifier", QuickSVC(params["C"]))]
+            steps[-1:] = [("axes", Axes()), ("classifier", QuickSVC(params["C"]))]
         if self.has_kernel:
             steps[-1:] = [
                 ("kernel", RBFKernel(params["gamma"])),

@@ -20,7 +20,7 @@ from hybrid.experiment.copies import near_duplicates
 from hybrid.experiment.work import parallel
 from hybrid.normalise import FeatureNormalizer
 from hybrid.statistics.kernels import rbf
-from hybrid.statistics.linear import Axes, linear_path
+from hybrid.statistics.linear import LEFT_OUT, Axes, linear_path
 
 # Rows of a stand-in.
 ROWS = 400
@@ -77,7 +77,7 @@ def works(rows: int, width: int, classes: int) -> list[Callable[[], object]]:
     X[np.arange(rows), codes % width] += 0.2
     pixels = rng.integers(0, 256, (rows, 32, 32, 3), np.uint8)
     scaled = FeatureNormalizer().fit_transform(X)
-    placed = Axes().fit_transform(scaled)
+    placed = Axes(LEFT_OUT).fit_transform(scaled)
     alike = rbf(1 - scaled @ scaled.T, 0.25)
     return [
         lambda: linear_path(placed, codes, [30.0, 3.0, 300.0]),

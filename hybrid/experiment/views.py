@@ -15,7 +15,7 @@ from hybrid.experiment.candidates import COMPARED, Candidate, Setting
 from hybrid.experiment.work import parallel
 from hybrid.statistics.curve import stratified_order
 from hybrid.statistics.kernels import half_distances, number_of, rbf
-from hybrid.statistics.linear import Axes, linear_path
+from hybrid.statistics.linear import LEFT_OUT, Axes, linear_path, softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,8 @@ def view(X: np.ndarray, candidates: list[Candidate]) -> _View:
     if not kinds[0].takes_images:
         X = Pipeline(kinds[0].steps(candidates[0].params)[:1]).fit_transform(X).astype(np.float32, copy=False)
     kernel = any(kind.has_kernel for kind in kinds)
-    axes = Axes().fit(X) if any(kind.loss for kind in kinds) else None
+    losses = {kind.loss for kind in kinds if kind.loss}
+    axes = Axes(LEFT_OUT if losses == {softmax} else 0).fit(X) if losses else None
     return _View(
         rows=X if any(not (kind.loss or kind.has_kernel) for kind in kinds) else None,
         axes=axes,
