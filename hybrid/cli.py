@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,11 +149,13 @@ def train(
     chosen = _configured(config, settings, backbone)
     try:
         with searching(scheduler=scheduler) if scheduler else nullcontext():
-            note(plan(frame, chosen))
+            planned = plan(frame, chosen)
+            note(planned)
             outcome = train(frame, chosen, verbose=watched())
     except KeyboardInterrupt:
         note("Stopped. Features and finished folds are kept: the same command goes on from there.")
         raise typer.Exit(130) from None
+    outcome = replace(outcome, passes=outcome.passes + planned.probed)
     emit(outcome.to_json(), as_json, show.outcome)
     if out:
         extras, scores = outcome.extras(), outcome.scores

@@ -88,6 +88,12 @@ def test_a_second_training_runs_no_network(photos, model):
     assert json.loads(hybrid("train", photos, *TINY, "--json").stdout)["passes"] == 0
 
 
+def test_a_first_training_tells_of_every_pass_those_before_its_plan_too(photos, tmp_path):
+    result = hybrid("train", photos, *TINY, "--json", env=os.environ | {"HYBRID_STORE": str(tmp_path)})
+    assert result.stderr.startswith("36 images, 36 of them to go through tiny")
+    assert json.loads(result.stdout)["passes"] == 36
+
+
 def test_prediction_prints_a_line_an_image_and_writes_csv(model, photos, tmp_path):
     images = sorted(photos.glob("*/*.png"))[:5]
     lines = hybrid("predict", model[0], *images, "--neighbours", 1).stdout.splitlines()

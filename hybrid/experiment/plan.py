@@ -44,8 +44,9 @@ class Plan:
 
     images: int
     backbone: str
-    passes: int  # images still to go through the network
-    seconds: float  # for these
+    passes: int  # images to go through the network, those probed among them
+    probed: int  # images that did to see, and that the store has by now
+    seconds: float  # for the others
     search: float  # seconds for all the rest
     fits: int  # models to fit, at most
     memory: int  # bytes for features and thumbnails
@@ -54,7 +55,7 @@ class Plan:
 
     def __str__(self) -> str:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
-        about = f", about {_duration(self.seconds)}" if self.passes else ""
+        about = f", about {_duration(self.seconds)}" if self.passes > self.probed else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
         return "\n".join(
             [
@@ -106,8 +107,8 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     sample = [images[i] for i in np.linspace(0, len(images) - 1, min(len(images), LOOKED_UP)).astype(int)]
     absent = missing(sample, together, store)
     run, rate = probe(absent, wanted, config.features.batch_size)
-    # What the probe ran is in the store by now, if there is one.
-    passes = round(len(images) * len(absent) / len(sample)) - (run if store is not None else 0)
+    probed = run if store is not None else 0
+    passes = round(len(images) * len(absent) / len(sample))
     whole = kept(together, len(images), open_store(store))
     parts = config.cv.folds * n_repeats(config, len(images))
     widths = [sum(read_recipe(one).widths()) for one in wanted]
@@ -116,7 +117,8 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
         images=len(images),
         backbone=config.features.backbone,
         passes=passes,
-        seconds=rate * passes,
+        probed=probed,
+        seconds=rate * (passes - probed),
         search=search_seconds(size(config, candidates, tuple(widths), parts, data)),
         fits=searched + parts + 1,
         memory=len(images) * (4 * sum(sum(one.widths()) for one in recipes) + THUMBNAIL),
