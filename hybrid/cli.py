@@ -180,11 +180,11 @@ def evaluate(
     as_json: Json = False,
 ):
     """Score a model on images that it was not trained on."""
-    from hybrid.bundle.loading import load
+    from hybrid.bundle import loading
     from hybrid.experiment.evaluation import evaluate
 
     frame = read(data, image=image, label=label, urls=urls or None)
-    emit(evaluate(load(model, key), frame), as_json, show.evaluation)
+    emit(evaluate(loading.read(model, key), frame), as_json, show.evaluation)
 
 
 @app.command(

@@ -105,10 +105,15 @@ def test_prediction_prints_a_line_an_image_and_writes_csv(model, photos, tmp_pat
     assert all(json.loads(row["set"]) for row in rows)
 
 
-def test_evaluation_scores_other_images(model, photos):
+def test_evaluation_scores_images_and_says_which_are_no_other_ones(model, photos):
     result = json.loads(hybrid("evaluate", model[0], photos, "--json").stdout)
     assert result["scores"]["accuracy"]["mean"] > 0.9
-    assert "accuracy" in hybrid("evaluate", model[0], photos).stdout
+    assert result["warnings"] == [
+        "36 of 36 images are training images (or near copies of them): their scores say nothing about new ones."
+    ]
+    told = hybrid("evaluate", model[0], photos).stdout
+    assert "accuracy" in told
+    assert "warning: 36 of 36" in told
 
 
 def test_comparison_prints_one_table_with_tests(photos, tmp_path):

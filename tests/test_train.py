@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hybrid import FeatureStore, load_sample
+from hybrid import FeatureStore, load_sample, save
+from hybrid.bundle.loading import read
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
 from hybrid.experiment.compare import compare
@@ -326,6 +327,20 @@ def test_evaluation_names_labels_that_the_model_does_not_know(outcome):
     with pytest.raises(ValueError, match="the model knows only 'blue', 'green', 'red'"):
         evaluate(outcome.model, strange.query("label == 'Red '"))
     json.dumps(found, allow_nan=False)
+
+
+def test_training_images_are_told_by_an_evaluation_of_a_bundle(tmp_path):
+    table, fresh = load_sample(8), load_sample(2, seed=1)
+    outcome = train(table, QUICK)
+    save(outcome.model, tmp_path / "known.hybrid", extras=outcome.extras())
+    save(outcome.model, tmp_path / "plain.hybrid")
+    bundle = read(tmp_path / "known.hybrid")
+    found = evaluate(bundle, fresh)
+    assert found["warnings"] == []
+    assert found["scores"] == evaluate(outcome.model, fresh)["scores"]
+    (warning,) = evaluate(bundle, pd.concat([fresh, table[:7]]))["warnings"]
+    assert warning.startswith(f"7 of {len(fresh) + 7} images are training images")
+    assert evaluate(read(tmp_path / "plain.hybrid"), table)["warnings"] == []
 
 
 def test_integers_and_their_text_are_the_same_label(table):
