@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hybrid.experiment.compare import Comparison
     from hybrid.experiment.findings import Findings
 
-SHARE = ".3f"
+# Three decimals, and no -0.000.
+SHARE = "z.3f"
 
 
 def emit(found: object, as_json: bool, show: Callable[[object], Iterable[str | list[dict]]]):

@@ -87,6 +87,7 @@ def test_a_perfect_test_set_is_not_certain():
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):
         assert scores[name][0] == scores[name][2] == 1.0
         assert 0.85 < scores[name][1] < 0.95
+    assert str(scores["log_loss"]) == "(0.0, 0.0, 0.0)"
 
 
 def test_summary_covers_folds_and_a_plain_test_set(answers):

@@ -49,7 +49,15 @@ def test_people_get_lines_and_tables(capsys):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, ""), (True, "yes"), (False, "no"), (1234567, "1,234,567"), (0.12345, "0.123"), ("0.1", "0.1")],
+    [
+        (None, ""),
+        (True, "yes"),
+        (False, "no"),
+        (1234567, "1,234,567"),
+        (0.12345, "0.123"),
+        (-1e-4, "0.000"),
+        ("0.1", "0.1"),
+    ],
 )
 def test_values_are_written_for_people(value, expected):
     assert show.text(value) == expected

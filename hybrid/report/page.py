@@ -84,7 +84,7 @@ def _packed_plotly() -> str:
 
 
 def share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
 
 
 def percent(value: float | None) -> str:

@@ -39,7 +39,8 @@ def _measure(true: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray 
         rows = np.arange(n)
         own, confidence = probabilities[rows, true], probabilities[rows, predicted]
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        scores["log_loss"] = -np.log(np.clip(own, 1e-15, 1)).mean()
+        # Not by a minus sign: no loss at all is 0.0, not -0.0.
+        scores["log_loss"] = np.abs(np.log(np.clip(own, 1e-15, 1))).mean()
         scores["roc_auc"] = _roc_auc(true, probabilities, support)
         scores["calibration_error"] = np.abs(np.bincount(bins, weights=right - confidence)).sum() / n
     return {name: float(value) for name, value in scores.items()}
