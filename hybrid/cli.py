@@ -165,6 +165,8 @@ def train(
             include_network = installed("openvino")
         save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
         note(f"saved {out}")
+    elif not as_json:
+        note("The model was not saved: name a place for it, such as -o model.hybrid.")
 
 
 @app.command(

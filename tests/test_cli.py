@@ -88,6 +88,11 @@ def test_a_second_training_runs_no_network(photos, model):
     assert json.loads(hybrid("train", photos, *TINY, "--json").stdout)["passes"] == 0
 
 
+def test_training_says_that_it_saved_nothing(photos, model):
+    result = hybrid("train", photos, *TINY)
+    assert result.stderr.endswith("The model was not saved: name a place for it, such as -o model.hybrid.\n")
+
+
 def test_a_first_training_tells_of_every_pass_those_before_its_plan_too(photos, tmp_path):
     result = hybrid("train", photos, *TINY, "--json", env=os.environ | {"HYBRID_STORE": str(tmp_path)})
     assert result.stderr.startswith("36 images, 36 of them to go through tiny")
