@@ -102,7 +102,7 @@ def check(
 
     if fix:
         place.check(fix)
-    frame = read(data, image=image, label=label, group=group, urls=urls or None)
+    frame = read(data, empty=True, image=image, label=label, group=group, urls=urls or None)
     findings = check(frame, backbone=backbone, verbose=watched())
     emit(findings, as_json, show.lines)
     if fix:
@@ -158,12 +158,9 @@ def train(
     outcome = replace(outcome, passes=outcome.passes + planned.probed)
     emit(outcome.to_json(), as_json, show.outcome)
     if out:
-        extras, scores = outcome.extras(), outcome.scores
-        if report:
-            extras |= reported(outcome, out, note)
-        if include_network is None:
-            include_network = installed("openvino")
-        save(outcome.model, out, include_network=include_network, scores=scores, extras=extras, key=key)
+        extras = outcome.extras() | (reported(outcome, out, note) if report else {})
+        inside = installed("openvino") if include_network is None else include_network
+        save(outcome.model, out, include_network=inside, scores=outcome.scores, extras=extras, key=key)
         note(f"saved {out}")
     elif not as_json:
         note("The model was not saved: name a place for it, such as -o model.hybrid.")
@@ -457,11 +454,11 @@ def clear(
     emit({"removed": FeatureStore().clear(backbone=backbone)}, as_json, show.values)
 
 
-def read(data: str, **columns: str | None) -> pd.DataFrame:
+def read(data: str, empty: bool = False, **columns: str | None) -> pd.DataFrame:
     """Read the images that a command was pointed at."""
     from hybrid.datasets.load import load_images
 
-    return load_images(data, **columns)
+    return load_images(data, empty=empty, **columns)
 
 
 def listed(images: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from PIL import Image
 from hybrid import load_folder
 from hybrid.datasets.tables import load_table
 from hybrid.experiment.check import check
+from hybrid.experiment.train import train
 from tests.test_train import COLOURS, LABELS, coloured, picture
 
 
@@ -31,7 +32,7 @@ def found(folder):
 def test_nothing_is_found_where_nothing_is_wrong(folder):
     findings = found(folder)
     assert findings.ok
-    assert findings.lines() == ["Nothing is wrong with 36 images of 3 classes."]
+    assert findings.lines() == ["Found nothing wrong with 36 images of 3 classes."]
     assert findings.removed() == {}
 
 
@@ -95,6 +96,23 @@ def test_small_classes_and_one_image_are_no_obstacle(folder):
     findings = found(folder)
     assert findings.few == {"rare": 1}
     assert "'rare' 1" in " ".join(findings.lines())
+
+
+def test_an_empty_class_folder_is_one_finding_among_others(folder):
+    for name in ("cow", "rare"):
+        (folder / name).mkdir()
+    Image.new("RGB", (48, 40), "yellow").save(folder / "rare" / "one.png")
+    findings = check(str(folder), backbone="tiny", threshold=0.99)
+    assert not findings.ok
+    assert findings.lines() == [
+        f"1 class folder has no image: '{folder / 'cow'}'.",
+        "1 class has fewer than 10 images: 'rare' 1.",
+    ]
+    assert findings.to_json()["empty"] == [str(folder / "cow")]
+    with pytest.raises(ValueError, match=r"found none in '.*cow'"):
+        train(str(folder))
+    shutil.rmtree(folder / "cow")
+    assert not check(str(folder), backbone="tiny", threshold=0.99).empty
 
 
 def test_odd_sizes_are_told(folder):

@@ -156,9 +156,10 @@ def test_check_names_what_is_planted(photos, tmp_path):
     (folder / "alone").mkdir()
     (folder / "lonely.png").rename(folder / "alone" / "copy.png")
     second.write_bytes(b"no image")
+    (folder / "nothing").mkdir()
     result = hybrid("check", folder, "--backbone", "tiny", "--fix", tmp_path / "clean.csv")
     assert result.returncode == 0, result.stderr
-    assert all(text in result.stdout for text in (second.name, "copy.png", "alone"))
+    assert all(text in result.stdout for text in (second.name, "copy.png", "alone", "nothing"))
     assert str(second) not in (tmp_path / "clean.csv").read_text()
     assert second.read_bytes() == b"no image"
     assert third.exists()

@@ -27,7 +27,9 @@ IMAGE_SUFFIXES = (
 SYSTEM_FILES = ("__macosx", "desktop.ini", "thumbs.db")
 
 
-def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool | None = None) -> pd.DataFrame:
+def load_folder(
+    path: str | os.PathLike, part: str | None = None, labels: bool | None = None, empty: bool = False
+) -> pd.DataFrame:
     """List the images of a folder, which may have a sub-folder for each class.
 
     Images may lie deeper inside a class's folder. Where all sub-folders are called train, val (valid,
@@ -44,6 +46,9 @@ def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool |
     labels : bool, default=None
         False lists all images below the folder and leaves labels out; True insists on a sub-folder for
         each class. By default, a folder without sub-folders has no labels.
+    empty : bool, default=False
+        True passes over class folders without an image, and lists them under "empty" of the DataFrame's `attrs`;
+        otherwise, they are an error.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def load_folder(path: str | os.PathLike, part: str | None = None, labels: bool |
         labels = not pattern and (part is not None or bool(entries(root)[0]) or not entries(root)[1])
     if not labels:
         return pd.DataFrame({"image": list_images(root)}, dtype=object)
-    return labelled(root, part)
+    return labelled(root, part, empty)
 
 
 def list_images(root: str) -> list[str]:
@@ -84,8 +89,8 @@ def has_suffix(file: str) -> bool:
     return file.lower().endswith(IMAGE_SUFFIXES)
 
 
-def labelled(root: str, part: str | None) -> pd.DataFrame:
-    """List the images of a folder that has a sub-folder for each class."""
+def labelled(root: str, part: str | None, allowed: bool) -> pd.DataFrame:
+    """List the images of a folder that has a sub-folder for each class, of which some are allowed to be empty."""
     import pandas as pd
 
     classes, strays = class_folders(root, part)
@@ -97,11 +102,12 @@ def labelled(root: str, part: str | None) -> pd.DataFrame:
         strays += [file for file in files if not has_suffix(file)]
         empty += [] if images else [inside]
     warn_of(strays, len(strays) + len(rows))
-    if empty:
+    if empty and not (allowed and rows):
         raise ValueError(
             f"Expected images of each class, but found none in {named(empty)}. Fill or remove them."
         )
     frame = pd.DataFrame(rows, columns=["image", "label", "split"], dtype=object)
+    frame.attrs = {"empty": empty} if empty else {}
     return frame if classes[0][0] else frame.drop(columns="split")
 
 

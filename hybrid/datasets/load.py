@@ -19,7 +19,9 @@ ACCEPTED = (
 TABLE = ("image", "label", "group", "weight", "urls")
 
 
-def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -> pd.DataFrame:
+def load_images(
+    data: str | os.PathLike | pd.DataFrame, *, empty: bool = False, **options: str | None
+) -> pd.DataFrame:
     """Read images, and their labels, from whatever holds them.
 
     Parameters
@@ -27,6 +29,8 @@ def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -
     data : path, DataFrame or "sample"
         A folder (see `load_folder`), a ``.csv``, ``.tsv`` or ``.parquet`` file or a DataFrame (see
         `load_table`), or the built-in images (see `load_sample`). A folder of that name is "./sample".
+    empty : bool, default=False
+        Whether a folder's classes may be without an image: see `load_folder`.
     **options
         `part` for a folder; `image`, `label`, `group`, `weight` and `urls` for a table. None is as good as absent.
 
@@ -48,7 +52,7 @@ def load_images(data: str | os.PathLike | pd.DataFrame, **options: str | None) -
     path = os.path.expanduser(os.fspath(data))
     if os.path.isdir(path) or is_pattern(path):
         allow(options, "a folder", ("part",))
-        return load_folder(path, **options)
+        return load_folder(path, **options, empty=empty)
     if not os.path.isfile(path) or not path.lower().endswith(SUFFIXES):
         state = "is none of these" if os.path.exists(path) else "does not exist"
         raise ValueError(f"Expected {ACCEPTED}, but {path!r} {state}.")

@@ -12,10 +12,11 @@ from joblib import cpu_count
 
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
+from hybrid.datasets.load import load_images
 from hybrid.experiment.candidates import featurizer, read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.experiment.crossval import cross_validate
-from hybrid.experiment.findings import Findings
+from hybrid.experiment.findings import FEW, Findings
 from hybrid.experiment.prepare import LIKENESS, outer_folds
 from hybrid.features.passes import compute
 from hybrid.images.opening import opened
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from hybrid.datasets.labelled import Labelled
     from hybrid.experiment.prepare import Table
 
-FEW = 10
 # A picture of a quarter, or of four times, the usual number of pixels.
 SIZE_STEPS = 2.0
 LONG = 4.0
@@ -70,6 +70,7 @@ def check(
     settings = {"features": {"backbone": backbone, "layers": "last"}}
     model = {"model": {"kind": "logistic"}, "logistic": {"C": 10.0}}
     config = read_config(settings | model | ({"cv": {"threshold": threshold}} if threshold else {}))
+    frame = frame if hasattr(frame, "columns") else load_images(frame, empty=True)
     data = read_labelled(frame)
     found = compute(data.images, [featurizer(config, LIKENESS, store).get_params(deep=False)], verbose)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
@@ -82,6 +83,7 @@ def check(
         unreadable=found.failures,
         exact=tuple(good[rows] for rows in members(exact)),
         near=tuple(good[rows] for rows in members(near) if len(np.unique(exact[rows])) > 1),
+        empty=tuple(frame.attrs.get("empty", ())),
         few={label: count for label, count in sorted(Counter(readable.y.tolist()).items()) if count < FEW},
         sizes=tuple((int(good[row]), *rest) for row, *rest in _odd_sizes(readable.images)),
         doubtful=tuple((int(good[row]), *rest) for row, *rest in doubtful(held, X, config)),

@@ -18,6 +18,8 @@ from hybrid.images.source import URL
 from hybrid.spelling import cell
 
 LISTED, GROUP = 5, 3
+# Images a class; fewer are told.
+FEW = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Findings:
     unreadable: tuple[tuple[int, object, str], ...]  # row, image, reason
     exact: tuple[np.ndarray, ...]  # rows of the same content
     near: tuple[np.ndarray, ...]  # rows of near duplicates
-    few: dict  # label -> images, of the classes that have fewer than 10
+    empty: tuple[str, ...]  # class folders without an image
+    few: dict  # label -> images, of the classes that have fewer than `FEW`
     sizes: tuple[tuple[int, int, int, str], ...]  # row, width, height, what is odd
     doubtful: tuple[tuple[int, object, float], ...]  # row, likelier label, its probability
     passes: int  # images that went through the network
@@ -42,7 +45,8 @@ class Findings:
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
-        return not any((self.unreadable, self.exact, self.near, self.few, self.sizes, self.doubtful))
+        found = self.unreadable, self.exact, self.near, self.empty, self.few, self.sizes, self.doubtful
+        return not any(found)
 
     def lines(self) -> list[str]:
         """Return what was found, a line each; of much, the first few and a count."""
@@ -52,7 +56,12 @@ class Findings:
             (self.exact, "group{s} of identical images", self.show_group),
             (self.near, "group{s} of near duplicates", self.show_group),
             (self.across, "of them {have} several labels", self.show_labels),
-            (list(self.few.items()), "class{es} {have} few images", "{0[0]!r} {0[1]}".format),
+            (self.empty, "class folder{s} {have} no image", name),
+            (
+                list(self.few.items()),
+                f"class{{es}} {{have}} fewer than {FEW} images",
+                "{0[0]!r} {0[1]}".format,
+            ),
             (self.sizes, "image{s} {have} an unusual size", self.show_size),
             (self.doubtful, "label{s} may be mixed up", self.show_doubt),
         ]
@@ -65,7 +74,7 @@ class Findings:
                 lines.append(f"{len(items)} {text.format(n=n, **plural)}:")
                 lines += [f"  {show(item)}" for item in items[:LISTED]]
                 lines += [f"  and {len(items) - LISTED} more"] * (len(items) > LISTED)
-        return lines or [f"Nothing is wrong with {n} images of {len(np.unique(y))} classes."]
+        return lines or [f"Found nothing wrong with {n} images of {len(np.unique(y))} classes."]
 
     def show_row(self, row: int) -> str:
         item = self.data.images[row]
@@ -102,7 +111,11 @@ class Findings:
             {"ok": self.ok, "images": len(self.data), "classes": self.classes}
             | {"unreadable": [{"row": r, "image": name(i), "reason": why} for r, i, why in self.unreadable]}
             | {key: [rows.tolist() for rows in found] for key, found in groups.items()}
-            | {"few": few, "sizes": [dict(zip(sizes, one, strict=True)) for one in self.sizes]}
+            | {
+                "empty": self.empty,
+                "few": few,
+                "sizes": [dict(zip(sizes, one, strict=True)) for one in self.sizes],
+            }
             | {"doubtful": [dict(zip(columns, one, strict=True)) for one in doubts]}
         )
 
