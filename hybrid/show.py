@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybrid.archive.place import whole
-from hybrid.spelling import cell, plain
+from hybrid.spelling import cell, counted, plain
 
 if TYPE_CHECKING:
     from hybrid.experiment.compare import Comparison
@@ -109,7 +109,7 @@ def outcome(found: dict) -> Iterator[str | list[dict]]:
     copies = found["duplicates"]
     if copies["groups"]:
         yield (
-            f"near duplicates: {copies['images']} images in {copies['groups']} groups; accuracy "
+            f"near duplicates: {counted(copies['images'], 'image')} in {counted(copies['groups'], 'group')}; accuracy "
             f"{copies['accuracy']['mean']:{SHARE}} with each group in one fold, "
             f"{copies['accuracy_with_leak']['mean']:{SHARE}} with the leak"
         )

@@ -23,6 +23,17 @@ def plain(text: str, keep: str = "") -> str:
     return OBEYED.sub(lambda found: found[0] if found[0] in keep else code(found[0]), text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Spell how many there are.
+
+    Examples
+    --------
+    >>> counted(1, "group"), counted(2000, "image")
+    ('1 group', '2,000 images')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def code(character: str) -> str:
     """Spell one character: a byte of a file's name that is not UTF-8, as Python reads it, by that byte."""
     number = ord(character)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,8 +104,11 @@ def test_a_plan_counts_what_is_still_to_be_done(tmp_path):
     assert json.loads(json.dumps(last.to_json()))["images"] == 90
 
 
-def test_a_plan_without_a_store_counts_every_image():
-    assert plan(coloured(4), QUICK, store=None).passes == 12
+def test_a_plan_without_a_store_counts_every_image_and_no_memory_worth_telling():
+    found = plan(coloured(4), QUICK, store=None)
+    assert found.passes == 12
+    assert "0 MB" not in str(found)
+    assert "1 MB of memory for features, 0 MB of disk" in str(replace(found, memory=10**6))
 
 
 def test_a_plan_tells_the_time_of_the_search_within_a_factor_of_two(tmp_path):

@@ -135,6 +135,12 @@ def test_training_shows_scores_beside_baselines_and_what_else_is_worth_knowing()
     ]
 
 
+def test_one_is_not_several():
+    copies = OUTCOME["duplicates"] | {"groups": 1, "images": 2}
+    told = list(show.outcome(OUTCOME | {"duplicates": copies}))
+    assert any(str(line).startswith("near duplicates: 2 images in 1 group; accuracy") for line in told)
+
+
 def test_an_evaluation_no_longer_keeps_its_warnings_to_itself():
     found = {"scores": SCORES, "classes": [{"label": "ant"}], "warnings": ["Left out 3 images."]}
     assert list(show.evaluation(found))[-1] == "warning: Left out 3 images."

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from hybrid.bundle.extras import MEMORY
 from hybrid.bundle.loading import Bundle
 from hybrid.datasets.labelled import read_labelled
+from hybrid.spelling import counted
 from hybrid.statistics.duplicates import groups
 from hybrid.statistics.neighbours import directions
 from hybrid.statistics.scores import summary
@@ -75,8 +76,8 @@ def evaluate(model: BaseEstimator | Bundle, frame: Table) -> dict[str, Any]:
     unknown = Counter(y[~known].tolist())
     if unknown:
         notes.append(
-            f"Left out {unknown.total()} images with labels that the model does not know: {some(y[~known])}."
-            f"{meant(y[~known], labels)}"
+            f"Left out {counted(unknown.total(), 'image')} with labels that the model does not know: "
+            f"{some(y[~known])}.{meant(y[~known], labels)}"
         )
     return assess(y[known], predicted, probabilities, labels) | {"unknown": dict(unknown), "warnings": notes}
 

@@ -57,11 +57,12 @@ class Plan:
         passes = f"{self.passes} of them to go through {self.backbone}" if self.passes else "all in the store"
         about = f", about {_duration(self.seconds)}" if self.passes > self.probed else ""
         megabytes = [f"{one / 1e6:,.0f} MB" for one in (self.memory, self.disk)]
+        room = f"{megabytes[0]} of memory for features, {megabytes[1]} of disk in the store"
         return "\n".join(
             [
                 f"{self.images} images, {passes}{about}",
                 f"{self.fits} models to fit at most, about {_duration(self.search)}",
-                f"{megabytes[0]} of memory for features, {megabytes[1]} of disk in the store",
+                *([room] if megabytes != ["0 MB", "0 MB"] else []),
                 *self.notes,
             ]
         )

@@ -13,6 +13,7 @@ from hybrid.experiment.candidates import Setting, featurizer, read_candidates
 from hybrid.experiment.copies import near_duplicates, read_pixels
 from hybrid.features.passes import compute
 from hybrid.images.items import name, raise_for
+from hybrid.spelling import counted
 from hybrid.statistics.duplicates import merge_groups
 from hybrid.statistics.splits import folds, groups_by_class
 
@@ -118,7 +119,7 @@ def _bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) ->
         raise_for(failures, "leave such images out: --set data.on_error=skip")
     shown = ", ".join(f"{name(item)} ({reason})" for _, item, reason in failures[:LISTED])
     more = f" and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
-    return [f"Left out {len(failures)} images that cannot be read: {shown}{more}."]
+    return [f"Left out {counted(len(failures), 'image')} that cannot be read: {shown}{more}."]
 
 
 def _leaks_into_test(copies: np.ndarray, test: np.ndarray) -> list[str]:

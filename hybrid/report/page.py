@@ -15,7 +15,7 @@ import numpy as np
 from hybrid.archive.place import whole
 from hybrid.experiment.outcome import jsonable
 from hybrid.report.pictures import COLOURS, unpacked
-from hybrid.spelling import spelt
+from hybrid.spelling import counted, spelt
 from hybrid.statistics.duplicates import members
 
 if TYPE_CHECKING:
@@ -69,7 +69,13 @@ def templates() -> Environment:
     found = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found.filters |= {"share": share, "percent": percent, "number": number, "plain": plain}
+    found.filters |= {
+        "share": share,
+        "percent": percent,
+        "number": number,
+        "plain": plain,
+        "counted": counted,
+    }
     return found
 
 
