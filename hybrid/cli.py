@@ -58,6 +58,8 @@ Scheduler = Annotated[
     str | None, typer.Option(help="Work on the Dask cluster of a scheduler: tls://host:8786.")
 ]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
+# The bad images that a command names.
+LISTED = 10
 
 
 def main():
@@ -199,7 +201,7 @@ def predict(
     key: KeyFile = None,
     as_json: Json = False,
 ):
-    """Predict the class of images."""
+    """Predict the class of images; those that cannot be read are named, and the exit status is 1."""
     from hybrid.tasks.predict import predict, spare_pandas
 
     if csv:
@@ -210,6 +212,12 @@ def predict(
         show.write_csv(records, csv)
     if as_json or not csv:
         emit(records, as_json, show.predictions)
+    if bad := [one for one in records if "error" in one]:
+        for one in bad[:LISTED]:
+            note(f"hybrid: Cannot decode {one['image']!r}: {one['error']}.")
+        if len(bad) > LISTED:
+            note(f"hybrid: ... and {len(bad) - LISTED} more; --csv and --json name them all.")
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Examples: hybrid report model.hybrid | hybrid report model.hybrid -o report.html --json")
