@@ -293,7 +293,7 @@ def test_prediction_of_a_missing_file_gives_no_advice_of_python(model, tmp_path)
     assert result.returncode == 1
     absent = str(tmp_path / "absent.jpg")
     assert result.stderr.splitlines() == [
-        f"hybrid: Cannot decode {absent!r} (item 0): no such file. Remove it."
+        f"hybrid: Cannot decode {absent!r} (item 0): no such file. Check its path."
     ]
 
 
