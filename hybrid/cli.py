@@ -468,9 +468,15 @@ def read(data: str, **columns: str | None) -> pd.DataFrame:
 
 
 def listed(images: list[str]) -> list[str]:
-    """Put the images below it in place of a folder."""
+    """Put the images below it in place of a folder; refuse a table."""
     from hybrid.datasets.folder import list_images
+    from hybrid.datasets.tables import SUFFIXES
 
+    if tables := [one for one in images if one.lower().endswith(SUFFIXES)]:
+        raise ValueError(
+            f"Got the table {tables[0]!r}, but expected image files and folders. Pass the files that it names; "
+            "`hybrid evaluate` takes a table with labels, and `hybrid featurize` any."
+        )
     return [file for one in images for file in (list_images(one) if os.path.isdir(one) else [one])]
 
 
