@@ -193,11 +193,14 @@ def _fit_steps(
     on_axes = aslinearoperator(rows) @ aslinearoperator(axes.directions_)
     values, own = [candidate.params["C"]], weights.get("sample_weight")
     ((slopes, intercepts),) = linear_path(on_axes, codes, values, softmax, own, spread=axes.spread_)
-    classifier = pipeline["classifier"].set_params(warm_start=True)
+    classifier = pipeline["classifier"]
+    kept = classifier.get_params()
+    # So near its end, a few short steps do.
+    classifier.set_params(warm_start=True, solver="lbfgs")
     # Of two classes, scikit-learn knows the difference.
     signs = np.eye(len(classes), dtype=np.float32) if len(classes) > 2 else np.float32([[-1], [1]])
     classifier.coef_, classifier.intercept_ = (axes.directions_ @ slopes @ signs).T, intercepts @ signs
-    classifier.fit(rows, y, **weights).set_params(warm_start=False)
+    classifier.fit(rows, y, **weights).set_params(**kept)
     return pipeline
 
 
