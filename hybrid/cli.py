@@ -59,6 +59,8 @@ Scheduler = Annotated[
     str | None, typer.Option(help="Work on the Dask cluster of a scheduler: tls://host:8786.")
 ]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
+# The bad images that a command names.
+LISTED = 10
 
 
 def main():
@@ -201,7 +203,7 @@ def predict(
     key: KeyFile = None,
     as_json: Json = False,
 ):
-    """Predict the class of images."""
+    """Predict the class of images; those that cannot be read are named, and the exit status is 1."""
     from hybrid.tasks.predict import predict, spare_pandas
 
     if csv:
@@ -212,6 +214,12 @@ def predict(
         show.write_csv(records, csv)
     if as_json or not csv:
         emit(records, as_json, show.predictions)
+    if bad := [one for one in records if "error" in one]:
+        for one in bad[:LISTED]:
+            note(f"hybrid: Cannot decode {one['image']!r}: {one['error']}.")
+        if len(bad) > LISTED:
+            note(f"hybrid: ... and {len(bad) - LISTED} more; --csv and --json name them all.")
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Examples: hybrid report model.hybrid | hybrid report model.hybrid -o report.html --json")
@@ -462,9 +470,15 @@ def read(data: str, empty: bool = False, **columns: str | None) -> pd.DataFrame:
 
 
 def listed(images: list[str]) -> list[str]:
-    """Put the images below it in place of a folder."""
+    """Put the images below it in place of a folder; refuse a table."""
     from hybrid.datasets.folder import list_images
+    from hybrid.datasets.tables import SUFFIXES
 
+    if tables := [one for one in images if one.lower().endswith(SUFFIXES)]:
+        raise ValueError(
+            f"Got the table {tables[0]!r}, but expected image files and folders. Pass the files that it names; "
+            "`hybrid evaluate` takes a table with labels, and `hybrid featurize` any."
+        )
     return [file for one in images for file in (list_images(one) if os.path.isdir(one) else [one])]
 
 

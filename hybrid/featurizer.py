@@ -53,7 +53,7 @@ class ResNetFeaturizer(TransformerMixin, BaseEstimator):
     store : "auto", path, FeatureStore or None, default="auto"
         Where vectors are kept: the user's cache folder (or `HYBRID_STORE`), a folder, or nowhere.
     on_error : "raise" or "nan", default="raise"
-        One error that names every bad image, or rows of NaN and a warning.
+        One error that names bad images, or a warning and rows of NaN, which all later steps must take.
     seed : int or None, default=None
         The random network's seed, for ``weights=None``.
     verbose : int, default=0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,8 +147,10 @@ def labels(found: dict) -> Iterator[str]:
 
 
 def predictions(records: list[dict]) -> Iterator[str]:
-    """Show a line an image: its name and class, and whatever else is known of it, between tabs."""
+    """Show a line an image that could be read: its name, class and whatever else is known of it, between tabs."""
     for record in records:
+        if "error" in record:
+            continue
         columns = [record["image"], str(record["label"])]
         if "probability" in record:
             columns.append(f"{record['probability']:{SHARE}}")
@@ -168,7 +171,8 @@ def explanation(found: dict) -> Iterator[str]:
 def write_csv(records: list[dict], path: Path):
     """Write predictions, a row an image; lists as JSON, no text that a spreadsheet would run."""
     with whole(path, "utf-8") as file:
-        writer = csv.DictWriter(file, list(records[0]))
+        columns = dict.fromkeys(chain(*sorted(records, key=len, reverse=True)))
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         for record in records:
             cells = {k: json.dumps(v) if isinstance(v, (list, dict)) else cell(v) for k, v in record.items()}

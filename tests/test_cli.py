@@ -248,6 +248,16 @@ def test_the_store_is_shown_checked_and_emptied(tmp_path, monkeypatch):
         (["train", "sample", "--set", "svm.Z=1"], 1, "svm.C"),
         (["train", "sample", "--config", "absent.toml"], 1, "absent.toml"),
         (["predict", "absent.hybrid", "a.jpg"], 1, "absent.hybrid"),
+        (
+            ["predict", "absent.hybrid", "a.jpg", "b.CSV"],
+            1,
+            "Got the table 'b.CSV', but expected image files",
+        ),
+        (
+            ["report", "absent.hybrid", "-o", "absent/a.html"],
+            1,
+            "there is no such folder. Choose another place.",
+        ),
         (["featurize", "sample", "-o", "features.xls"], 1, ".parquet"),
     ],
 )
@@ -262,6 +272,18 @@ def test_an_empty_folder_is_named(tmp_path):
     result = hybrid("train", tmp_path)
     assert result.returncode == 1
     assert str(tmp_path) in result.stderr
+
+
+def test_a_folder_of_one_class_or_none_is_told_before_any_network_runs(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_STORE", str(tmp_path / "store"))
+    shutil.copytree(next(photos.iterdir()), tmp_path / "one" / "ants")
+    one, none = (hybrid("train", tmp_path / folder, *TINY) for folder in ("one", "one/ants"))
+    assert one.stderr.startswith(
+        "hybrid: Got 12 images of one class, 'ants', but expected at least two classes."
+    )
+    assert none.stderr.startswith("hybrid: Got images without labels, such as a folder without sub-folders")
+    assert (one.returncode, none.returncode) == (1, 1)
+    assert not (tmp_path / "store").exists()
 
 
 def test_interrupting_leaves_no_half_file(photos, tmp_path):
@@ -310,7 +332,7 @@ def test_prediction_of_a_missing_file_gives_no_advice_of_python(model, tmp_path)
     assert result.returncode == 1
     absent = str(tmp_path / "absent.jpg")
     assert result.stderr.splitlines() == [
-        f"hybrid: Cannot decode {absent!r} (item 0): no such file. Remove it."
+        f"hybrid: Cannot decode {absent!r} (item 0): no such file. Check its path."
     ]
 
 

@@ -194,7 +194,7 @@ def test_a_folder_without_sub_folders_is_no_longer_an_error_but_has_no_labels(tm
         ValueError, match=r"Expected a sub-folder for each class, but .* \(and 2 files\).*CSV"
     ):
         load_folder(tmp_path, labels=True)
-    with pytest.raises(ValueError, match=r"columns \['image'\], but no label\. Give each class a sub-folder"):
+    with pytest.raises(ValueError, match=r"Got images without labels.*Give each class a sub-folder"):
         read_labelled(tmp_path)
 
 

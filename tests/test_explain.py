@@ -158,6 +158,9 @@ def test_another_class_may_be_asked_for_and_an_unknown_one_is_named(sample):
     assert explain(model, sample["image"][0], "star").value < explain(model, sample["image"][0]).value
     with pytest.raises(ValueError, match="label='dragon', but expected one of 'bricks'"):
         explain(model, sample["image"][0], "dragon")
+    model = build_pipeline(backbone="tiny").fit(sample["image"], np.array(sample["label"], str))
+    with pytest.raises(ValueError, match="label='dragon', but expected one of 'bricks', 'checks'"):
+        explain(model, sample["image"][0], "dragon")
 
 
 def test_a_mean_of_another_model_is_refused(sample):
@@ -214,3 +217,10 @@ def test_a_bundle_whose_mean_does_not_fit_is_refused(sample, tmp_path):
 def test_a_picture_in_no_known_format_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match=r"heat.txt', but expected a name that ends in"):
         write_explanation(tmp_path / "absent.hybrid", "a.png", tmp_path / "heat.txt")
+
+
+def test_a_picture_in_a_missing_folder_is_refused_before_any_work(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"Cannot write .*heat.png': there is no such folder. Choose another"
+    ):
+        write_explanation(tmp_path / "absent.hybrid", "a.png", tmp_path / "absent" / "heat.png")

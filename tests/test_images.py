@@ -25,7 +25,7 @@ from hybrid.images import decoding as images
 from hybrid.images import limits, source
 from hybrid.images.decoding import decode, digest
 from hybrid.images.frame import Frame
-from hybrid.images.items import as_items, name, raise_for
+from hybrid.images.items import as_items, listing, name, raise_for
 from hybrid.images.pixels import ImageError
 from hybrid.images.source import read
 
@@ -395,6 +395,7 @@ def test_transparent_arrays_lie_over_white():
         (PHOTO / 255, None, r"float64 pixels from 0 to 1 could.*value_range=\(0, 1\) or \(0, 255\)"),
         (PHOTO * 1.0, (0, 1), r"pixel value \d+ is outside value_range=\(0, 1\)"),
         (np.full((2, 2), np.nan), (0, 1), "pixel value nan is outside"),
+        (np.array([[0, np.nan]]), None, "^float64 pixels hold NaN, but expected numbers: fill it in$"),
         (np.full((2, 2), np.inf), (0, 255), "pixel value inf is outside"),
         (np.full((2, 2), -0.01), (0, 1), "pixel value -0.01 is outside"),
         (np.full((2, 2), 256), None, "pixel value 256 is outside 0 to 255, as expected of int64"),
@@ -684,17 +685,47 @@ def test_a_picture_from_a_file_is_named_by_it(tmp_path):
         assert name(image) == f"PIL image RGB 16x12 {str(tmp_path / 'a.png')!r}"
 
 
-def test_one_failure_is_one_line():
-    expected = "Cannot decode 'cats/7.jpg' (item 12): truncated file. Remove it, or pass on_error='nan'."
+NAN = "or pass on_error='nan' if all later steps take NaN."
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        (
+            [(12, "cats/7.jpg", "truncated file")],
+            f"Cannot decode 'cats/7.jpg' (item 12): truncated file. Remove it, {NAN}",
+        ),
+        (
+            [(3, "a.jpg", "no such file"), (5, "b.jpg", "no such file")],
+            "Cannot decode 'a.jpg' (item 3), 'b.jpg' (item 5): no such file. Check their paths, " + NAN,
+        ),
+        (
+            [(3, "a.jpg", "no such file"), (5, "b.jpg", "empty file")],
+            "Cannot decode 'a.jpg' (item 3): no such file.\nCannot decode 'b.jpg' (item 5): empty file. "
+            f"Remove them, {NAN}",
+        ),
+    ],
+)
+def test_failures_are_a_line_a_cause(failures, expected):
     with pytest.raises(ImageError) as caught:
-        raise_for([(12, "cats/7.jpg", "truncated file")])
+        raise_for(failures)
     assert str(caught.value) == expected
+    assert caught.value.failures == tuple(failures)
 
 
-def test_twenty_failures_are_listed_and_the_rest_counted():
-    with pytest.raises(ImageError) as caught:
-        raise_for([(i, f"{i}.jpg", "empty file") for i in range(51)])
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 21
-    assert lines[19] == "Cannot decode '19.jpg' (item 19): empty file."
-    assert lines[20] == "... and 31 more. Remove them, or pass on_error='nan'."
+def test_of_one_cause_ten_images_are_named_and_the_rest_counted():
+    """Figures apart, it is one cause; it had a line an image."""
+    text = listing([(i, f"{i}.jpg", f"{i} x 9 pixels are over the limit of 5e+06") for i in range(51)])
+    assert text.startswith("Cannot decode '0.jpg' (item 0), '1.jpg' (item 1), ")
+    assert text.endswith("'9.jpg' (item 9) and 41 more: 0 x 9 pixels are over the limit of 5e+06.")
+
+
+def test_images_of_one_name_are_told_apart_by_their_numbers():
+    failures = [(i, PHOTO / 255, "float64 pixels hold NaN") for i in (2, 5, 9)]
+    text = "Cannot decode array (12, 16, 3) float64 (items 2, 5, 9): float64 pixels hold NaN."
+    assert listing(failures) == text
+
+
+def test_ten_causes_are_listed_and_the_rest_counted():
+    lines = listing([(i, "a.jpg", f"damaged ({chr(97 + i)})") for i in range(12)]).splitlines()
+    assert lines[9:] == ["Cannot decode 'a.jpg' (item 9): damaged (j).", "... and 2 more causes."]

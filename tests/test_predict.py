@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import subprocess
@@ -8,12 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.svm import SVC
+from typer.testing import CliRunner
 
 import hybrid
-from hybrid import build_pipeline, load_sample, save
+from hybrid import ResNetFeaturizer, build_pipeline, load_sample, save
 from hybrid.bundle import loading as bundle
+from hybrid.cli import app
+from hybrid.images.pixels import ImageError
 from hybrid.sources.catalogue import find
 from hybrid.statistics.neighbours import remember
 from hybrid.statistics.sets import conformity
@@ -97,6 +103,68 @@ def test_what_the_bundle_does_not_hold_is_said(sample):
         ValueError, match="neighbours=3, but this model was saved without its training images"
     ):
         predict(model, sample["image"][:1], neighbours=3)
+
+
+@pytest.fixture
+def holed(sample, tmp_path):
+    """Images of which two cannot be read."""
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    X = sample["image"]
+    return [str(tmp_path / "absent.jpg"), X[0], str(tmp_path / "broken.jpg"), X[40]]
+
+
+def test_bad_images_have_an_error_and_stop_no_other(path, sample, holed):
+    absent, first, broken, last = predict(path, holed, sets=0.9, neighbours=1)
+    assert absent == {"image": holed[0], "label": None, "error": "no such file"}
+    assert broken["image"] == holed[2]
+    assert "damaged" in broken["error"] or "truncated" in broken["error"]
+    assert last["image"] == "array (128, 128, 3) uint8 3"
+    expected = predict(path, sample["image"].iloc[[0, 40]], sets=0.9, neighbours=1)
+    assert [first | {"image": ""}, last | {"image": ""}] == [one | {"image": ""} for one in expected]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "nan"])
+def test_bad_images_stop_no_other_whatever_reads_them(sample, holed, tmp_path, on_error):
+    """A union read each image by two featurizers, a calibrated pipeline inside, and one was saved to give NaN."""
+    X, y = sample["image"].tolist(), sample["label"]
+    parts = [(name, ResNetFeaturizer("tiny", pooling=name, on_error=on_error)) for name in ("avg", "max")]
+    union = make_pipeline(FeatureUnion(parts), LogisticRegression(max_iter=1000)).fit(X, y)
+    nested = CalibratedClassifierCV(build_pipeline(SVC(), backbone="tiny", on_error=on_error), cv=2).fit(X, y)
+    for i, model in enumerate((union, nested)):
+        records = predict(save(model, tmp_path / f"{i}.hybrid"), holed)
+        assert ["error" in record for record in records] == [True, False, True, False]
+        assert [record["label"] for record in records][1::2] == model.predict([X[0], X[40]]).tolist()
+
+
+def test_bad_images_alone_are_an_error(path, holed):
+    with pytest.raises(ImageError, match=r"absent\.jpg(.|\n)*broken\.jpg"):
+        predict(path, [holed[0], holed[2]])
+
+
+def test_the_command_names_bad_files_and_predicts_the_others(path, sample, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for i in range(12):
+        (folder / f"bad {i:02}.jpg").write_bytes(b"no image")
+    Image.fromarray(sample["image"][0]).save(folder / "good.png")
+    good = str(folder / "good.png")
+
+    def call(*options):
+        return CliRunner().invoke(app, ["predict", str(path), str(folder), *options])
+
+    shown, told, written = call(), call("--json"), call("--csv", str(tmp_path / "out.csv"))
+    assert shown.stdout.startswith(f"{good}\tbricks\t")
+    assert len(shown.stdout.splitlines()) == 1
+    lines = shown.stderr.splitlines()
+    assert lines[0].startswith(f"hybrid: Cannot decode {str(folder / 'bad 00.jpg')!r}: not an image")
+    assert lines[10:] == ["hybrid: ... and 2 more; --csv and --json name them all."]
+    records = json.loads(told.stdout)
+    assert [record["label"] for record in records] == [None] * 12 + ["bricks"]
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert [row["label"] for row in rows] == [""] * 12 + ["bricks"]
+    assert [row["error"] for row in rows] == [*(record["error"] for record in records[:12]), ""]
+    assert [one.exit_code for one in (shown, told, written)] == [1, 1, 1]
+    assert written.stdout == ""
 
 
 def test_a_bad_bundle_is_named_once(tmp_path):

@@ -137,6 +137,8 @@ def test_a_bundle_without_it_says_what_to_do(found, tmp_path):
     path = save(found.model, tmp_path / "m.hybrid", extras=found.extras())
     with pytest.raises(ValueError, match="without what a report shows: use `hybrid train`"):
         write_report(path, tmp_path / "report.html")
+    with pytest.raises(ValueError, match=r"Cannot write .*r.html': there is no such folder. Choose another"):
+        write_report(path, tmp_path / "absent" / "r.html")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,12 @@ def test_a_csv_holds_a_row_an_image_and_lists_as_json(tmp_path):
     assert (tmp_path / "out.csv").read_text().splitlines() == ["image,set", '"a, b.png","[""ant""]"']
 
 
+def test_a_csv_has_the_columns_of_all_records_those_of_most_first(tmp_path):
+    records = [{"image": "a", "label": None, "error": "b"}, {"image": "c", "label": "d", "e": 1, "f": 2}]
+    show.write_csv(records, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["image,label,e,f,error", "a,,,,b", "c,d,1,2,"]
+
+
 def test_a_csv_holds_nothing_that_a_spreadsheet_runs(tmp_path):
     record = {
         "image": "=cmd().png",
@@ -175,8 +181,8 @@ def test_a_csv_holds_nothing_that_a_spreadsheet_runs(tmp_path):
 
 def test_of_a_csv_that_fails_nothing_stays(tmp_path):
     (tmp_path / "out.csv").write_text("before")
-    with pytest.raises(ValueError, match="fields not in fieldnames"):
-        show.write_csv([{"image": "a"}, {"image": "b", "other": 1}], tmp_path / "out.csv")
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        show.write_csv([{"image": "a"}, {"image": ["b", object()]}], tmp_path / "out.csv")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 

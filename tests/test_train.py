@@ -238,8 +238,10 @@ def test_labels_are_integers_or_text(values, expected):
 def test_a_missing_label_or_column_is_named(table):
     with pytest.raises(ValueError, match=r"found none in rows \[1\]"):
         read_labelled(pd.DataFrame({"image": ["a", "b"], "label": ["x", None]}))
-    with pytest.raises(ValueError, match="but no label"):
+    with pytest.raises(ValueError, match="images without labels, such as a folder without sub-folders"):
         read_labelled(table[["image"]])
+    with pytest.raises(ValueError, match=r"columns \['image', 'kind'\], but no label"):
+        read_labelled(table[["image"]].assign(kind="x"))
     with pytest.raises(ValueError, match="without rows"):
         read_labelled(table.iloc[:0])
     with pytest.raises(ValueError, match=r"weight=-1\.0 in row 0"):

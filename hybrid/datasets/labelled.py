@@ -36,6 +36,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def is_test(self) -> np.ndarray:
+        """Say of each image whether it belongs to the table's own test part."""
+        return np.zeros(len(self), bool) if self.split is None else self.split == "test"
+
     def take(self, rows: ArrayLike) -> Labelled:
         """Keep some rows, given as numbers or as a mask."""
         rows = np.arange(len(self))[rows]
@@ -67,10 +72,15 @@ def read_labelled(frame: pd.DataFrame | str | os.PathLike) -> Labelled:
     if not hasattr(frame, "columns"):
         frame = load_images(frame)
     absent = [name for name in ("image", "label") if name not in frame.columns]
+    if list(frame.columns) == ["image"]:
+        raise ValueError(
+            "Got images without labels, such as a folder without sub-folders holds, but expected a label for "
+            "each. Give each class a sub-folder, or name a table's column of labels: label=, --label."
+        )
     if absent:
         raise ValueError(
             f"Got a table with the columns {list(map(str, frame.columns))}, but no {' and no '.join(absent)}. "
-            "Give each class a sub-folder, rename the columns, or name them as load_table's image and label."
+            "Rename the columns, or name them as load_table's image and label."
         )
     if len(frame) == 0:
         raise ValueError("Got a table without rows, but expected at least one image.")

@@ -12,7 +12,7 @@ import numpy as np
 from joblib import cpu_count
 
 from hybrid.config import read_config
-from hybrid.datasets.labelled import read_labelled
+from hybrid.datasets.labelled import check_classes, read_labelled
 from hybrid.experiment.candidates import Candidate, featurizer, inner_folds, read_candidates, said
 from hybrid.experiment.cost import Size, search_seconds
 from hybrid.experiment.prepare import FEW, LIKENESS, n_repeats
@@ -99,6 +99,7 @@ def plan(frame: Table, config: ConfigSource = None, *, store: Any = "auto") -> P
     """
     config = read_config(config)
     data = read_labelled(frame)
+    check_classes(data.y[~data.is_test])
     images = data.images
     candidates = read_candidates(config, store, len(images))
     settings = dict.fromkeys([*(candidate.setting or LIKENESS for candidate in candidates), LIKENESS])

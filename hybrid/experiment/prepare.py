@@ -62,7 +62,7 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     verbose : int, default=0
     """
     data = read_labelled(frame)
-    check_classes(data.y[~_is_test(data)])
+    check_classes(data.y[~data.is_test])
     first, settings = configs[0], [dict.fromkeys(c.setting for c in read_candidates(one)) for one in configs]
     asked = [(config, setting) for config, own in zip(configs, settings, strict=True) for setting in own]
     readers = [featurizer(config, setting or LIKENESS, store) for config, setting in asked]
@@ -71,7 +71,7 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     notes = _bad_images(found.failures, first.data.on_error)
     good = np.setdiff1d(np.arange(len(data)), [row for row, _, _ in found.failures]).astype(int)
     data = data.take(good)
-    check_classes(data.y[~_is_test(data)])
+    check_classes(data.y[~data.is_test])
     images = np.fromiter(data.images, object, len(data))
     computed = iter(found.features)
     matrices = [
@@ -87,7 +87,7 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
     groups = data.groups
     if first.cv.keep_duplicates_together:
         groups = copies if groups is None else merge_groups(groups, copies)
-    test = _is_test(data)
+    test = data.is_test
     return Prepared(
         data=replace(data, groups=groups),
         own_groups=data.groups,
@@ -105,10 +105,6 @@ def prepare(frame: Table, configs: list[Config], store: Any = "auto", verbose: i
 def taken(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return some rows, or the matrix itself where that is all of them."""
     return matrix if len(rows) == len(matrix) else matrix[rows]
-
-
-def _is_test(data: Labelled) -> np.ndarray:
-    return np.zeros(len(data), bool) if data.split is None else data.split == "test"
 
 
 def _bad_images(failures: tuple[tuple[int, object, str], ...], on_error: str) -> list[str]:

@@ -35,7 +35,8 @@ def decision(head: BaseEstimator, label: object) -> Decide:
     """
     classes = list(head.classes_)
     if label not in classes:
-        raise ValueError(f"Got label={label!r}, but expected one of {', '.join(map(repr, classes))}.")
+        names = ", ".join(map(repr, np.asarray(classes).tolist()))
+        raise ValueError(f"Got label={label!r}, but expected one of {names}.")
     steps, classifier = [], head
     while isinstance(classifier, Pipeline):
         steps += [step for _, step in classifier.steps[:-1] if step not in (None, "passthrough")]

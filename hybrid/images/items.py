@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from hybrid.images.pixels import ImageError
-from hybrid.images.source import DATA, ENCODED, encoded, is_folder, is_image, is_pattern, is_wrapped
+from hybrid.images.source import DATA, ENCODED, NO_FILE, encoded, is_folder, is_image, is_pattern, is_wrapped
 
-LISTED = 20
-WAY_OUT = "pass on_error='nan'"
+# Of one cause, so many images are named; and so many causes.
+LISTED = 10
+WAY_OUT = "pass on_error='nan' if all later steps take NaN"
+# What tells two images of one cause apart.
+NUMBER = re.compile(r"[+-]?\d[\d.e+-]*")
 EXPECTED = "a list of paths, bytes, PIL images or arrays, an array (n, h, w, 3), or a DataFrame of one column"
 
 
@@ -142,15 +146,31 @@ def shown(item: object, i: int) -> str:
 
 def raise_for(failures: Sequence[tuple[int, object, str]], way_out: str = WAY_OUT):
     """Raise one ImageError for all (index, item, reason)."""
-    them = "it" if len(failures) == 1 else "them"
-    error = ImageError(f"{listing(failures)} Remove {them}, or {way_out}.")
+    one = len(failures) == 1
+    fix = "Remove it" if one else "Remove them"
+    if all(reason == NO_FILE for _, _, reason in failures):
+        fix = "Check its path" if one else "Check their paths"
+    error = ImageError(f"{listing(failures)} {fix}, or {way_out}.")
     error.failures = tuple(failures)
     raise error
 
 
 def listing(failures: Sequence[tuple[int, object, str]]) -> str:
-    """Name bad images (index, item, reason), a line each; the first of many."""
-    lines = [f"Cannot decode {name(item)} (item {index}): {reason}." for index, item, reason in failures]
+    """Name bad images (index, item, reason), a line a cause; the first of many."""
+    causes: dict[str, list[tuple[int, object, str]]] = {}
+    for failure in failures:
+        causes.setdefault(NUMBER.sub("", failure[2]), []).append(failure)
+    lines = []
+    for own in causes.values():
+        named: dict[str, list[str]] = {}
+        for index, item, _ in own[:LISTED]:
+            named.setdefault(name(item), []).append(str(index))
+        names = ", ".join(
+            f"{one} ({'item' if len(rows) == 1 else 'items'} {', '.join(rows)})"
+            for one, rows in named.items()
+        )
+        more = f" and {len(own) - LISTED} more" if len(own) > LISTED else ""
+        lines.append(f"Cannot decode {names}{more}: {own[0][2]}.")
     if len(lines) > LISTED:
-        lines[LISTED:] = [f"... and {len(lines) - LISTED} more."]
+        lines[LISTED:] = [f"... and {len(lines) - LISTED} more causes."]
     return "\n".join(lines)

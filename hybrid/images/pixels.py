@@ -94,8 +94,11 @@ def _eight_bits(array: np.ndarray, value_range: Range = None) -> np.ndarray:
     if array.dtype.kind in "iu":
         return scaled(array, 0, 255, f"0 to 255, as expected of {array.dtype}; 16 bits come as uint16")
     if value_range is None:
+        least, most = array.min(), array.max()
+        if np.isnan(least):
+            raise ImageError(f"{array.dtype} pixels hold NaN, but expected numbers: fill it in")
         raise ImageError(
-            f"{array.dtype} pixels from {array.min():.6g} to {array.max():.6g} could mean any brightness: "
+            f"{array.dtype} pixels from {least:.6g} to {most:.6g} could mean any brightness: "
             "pass value_range=(0, 1) or (0, 255)"
         )
     low, high = value_range

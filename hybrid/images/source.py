@@ -19,6 +19,7 @@ from hybrid.images.urls import fetch
 Raw = bytes | np.ndarray | Image.Image
 ENCODED = (bytes, bytearray, memoryview, io.BytesIO)
 MAX_BYTES = 1 << 30
+NO_FILE = "no such file"
 DATA = re.compile("data:[^,]*;base64,", re.IGNORECASE)
 URL = re.compile(rf"(?!file:)[A-Za-z][\w+.:-]*://|{DATA.pattern}", re.IGNORECASE)
 PATTERN = re.compile(r"[*?]|\[.+\]")
@@ -67,7 +68,7 @@ def plainly(what: str):
         raise
     except Exception as exc:
         if isinstance(exc, FileNotFoundError):
-            reason = "no such file"
+            reason = NO_FILE
         elif isinstance(exc, OSError) and exc.strerror:
             reason = exc.strerror.lower()
         elif TRUNCATED.search(str(exc)):
@@ -98,7 +99,7 @@ def read(item: object) -> Raw:
         with plainly("cannot be fetched"):
             return fetch(path)
     if is_pattern(path):
-        raise ImageError("no such file; hybrid.load_folder lists what a pattern matches")
+        raise ImageError(f"{NO_FILE}; hybrid.load_folder lists what a pattern matches")
     with plainly("cannot be opened"):
         # Opening a device can already act on it, and a pipe may take the file's place after the first look.
         _check_regular(os.stat(path))

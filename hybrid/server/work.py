@@ -28,7 +28,7 @@ def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
     """Return what a bundle can say of images; from now on it keeps nothing of them in any store."""
     fitted, templates = featurizers(bundle.model)
     for one in (*fitted, *templates):
-        one.set_params(store=None, verbose=0)
+        one.set_params(store=None, verbose=0, on_error="raise")
     options = {
         "sets": sets if coverage(bundle, sets) else None,
         "neighbours": min(neighbours, len(bundle.extras[MEMORY]["features"]))
@@ -37,16 +37,13 @@ def worker(bundle: Bundle, sets: float, neighbours: int) -> Work:
     }
 
     def work(images: Sequence[bytes]) -> list[dict | ImageError]:
-        answers: dict[int, dict | ImageError] = {}
-        while left := [i for i in range(len(images)) if i not in answers]:
-            try:
-                records = predict(bundle, [images[i] for i in left], **options)
-                answers |= zip(left, map(shown, records), strict=True)
-            except ImageError as exc:
-                if not exc.failures:
-                    raise
-                answers |= {left[row]: ImageError(reason) for row, _, reason in exc.failures}
-        return [answers[i] for i in range(len(images))]
+        try:
+            records = predict(bundle, images, **options)
+        except ImageError as exc:
+            if not exc.failures:
+                raise
+            return [ImageError(reason) for _, _, reason in exc.failures]
+        return [ImageError(one["error"]) if "error" in one else shown(one) for one in records]
 
     return work
 

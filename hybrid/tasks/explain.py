@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hybrid.archive import place
 from hybrid.archive.manifest import Key
 from hybrid.bundle.extras import MEAN
 from hybrid.bundle.loading import read
@@ -45,6 +46,7 @@ def write_explanation(
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"Got {str(out)!r}, but expected a name that ends in {' or '.join(SUFFIXES)}.")
+    place.check(out)
     bundle = read(model, key)
     found = explain(bundle.model, image, named(label, bundle.model.classes_), bundle.extras.get(MEAN))
     found.draw(SIZE).save(out)

@@ -1,4 +1,4 @@
-"""A bundle and images in, one record an image out: what `hybrid predict` prints.
+"""A bundle and images in, one record an image out, of bad ones the reason: what `hybrid predict` prints.
 
 Whatever can wait is imported where it is needed: most of a single prediction's time is imports.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ from hybrid.archive.manifest import Key, read_manifest
 from hybrid.bundle.extras import CONFORMITY, IMAGES, LABELS, MEMORY
 from hybrid.engines.choose import choose
 from hybrid.engines.opened import open_engine
-from hybrid.images.items import as_items, shown
+from hybrid.images.items import as_items, raise_for, shown
+from hybrid.images.pixels import ImageError
 from hybrid.sources.catalogue import find
 from hybrid.sources.network import locate
 
@@ -55,7 +57,8 @@ def predict(
     -------
     records : list of dict
         "image", "label", "probability" and "probabilities" by class (where the model gives them), "set",
-        "neighbours", and "none of these" (where the bundle knows its training images).
+        "neighbours", and "none of these" (where the bundle knows its training images). An image that cannot be
+        read has the label None and an "error"; if none can, that is raised.
 
     Examples
     --------
@@ -67,17 +70,40 @@ def predict(
     """
     model, extras = opened(model, key)
     images = as_items(images)
-    features, model = split(model, images)
-    columns = {"image": [shown(item, i) for i, item in enumerate(images)]} | classify(model, features)
-    if sets is not None:
-        columns["set"] = _label_sets(model, columns, extras, sets)
-    if neighbours:
-        columns["neighbours"] = similar(features, extras, neighbours)
-    if MEMORY in extras:
-        from hybrid.statistics.neighbours import unlike
 
-        columns["none of these"] = unlike(extras[MEMORY], features).tolist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def answer(part: Sequence) -> list[dict]:
+        features, head = split(model, part)
+        columns = classify(head, features)
+        if sets is not None:
+            columns["set"] = _label_sets(head, columns, extras, sets)
+        if neighbours:
+            columns["neighbours"] = similar(features, extras, neighbours)
+        if MEMORY in extras:
+            from hybrid.statistics.neighbours import unlike
+
+            columns["none of these"] = unlike(extras[MEMORY], features).tolist()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    found = _answer_readable(answer, images)
+    return [
+        {"image": shown(image, i)} | one for i, (image, one) in enumerate(zip(images, found, strict=True))
+    ]
+
+
+def _answer_readable(answer: Callable[[Sequence], list[dict]], images: Sequence) -> list[dict]:
+    """Return an answer an image; to those that cannot be read, the reason; raise where none can."""
+    answers: dict[int, dict] = {}
+    while left := [i for i in range(len(images)) if i not in answers]:
+        try:
+            found = answer([images[i] for i in left] if answers else images)
+        except ImageError as exc:
+            if not exc.failures:
+                raise
+            answers |= {left[row]: {"label": None, "error": reason} for row, _, reason in exc.failures}
+        else:
+            answers |= zip(left, found, strict=True)
+            return [answers[i] for i in range(len(images))]
+    raise_for([(i, image, answers[i]["error"]) for i, image in enumerate(images)])
 
 
 def spare_pandas():
@@ -99,10 +125,13 @@ def opened(model: str | os.PathLike | Bundle | BaseEstimator, key: Key) -> tuple
     import sklearn.svm  # noqa: F401
 
     from hybrid.bundle.loading import Bundle, read
+    from hybrid.bundle.portable import featurizers
 
     if isinstance(model, (str, os.PathLike)):
         thread.join()
         model = read(model, key)
+        for one in chain(*featurizers(model.model)):
+            one.set_params(on_error="raise")
     return (model.model, model.extras) if isinstance(model, Bundle) else (model, {})
 
 

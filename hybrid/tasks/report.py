@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hybrid.archive import place
 from hybrid.archive.files import refusal
 from hybrid.archive.manifest import Key
 from hybrid.bundle.extras import REPORT
@@ -35,6 +36,7 @@ def write_report(model: str | os.PathLike, out: str | os.PathLike, key: Key = No
     dict
         "path" and "bytes".
     """
+    place.check(out)
     bundle = read(model, key)
     if REPORT not in bundle.extras:
         raise ValueError(
