@@ -14,9 +14,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import sklearn
 from pydantic import BeforeValidator, Field
+from scipy import special
+from scipy.optimize import brentq
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
@@ -81,6 +84,27 @@ def calibrated(classifier: BaseEstimator, y: np.ndarray) -> BaseEstimator:
     """Return a classifier that has probabilities, too; each class of `y` has two images at least."""
     cv = int(min(CALIBRATION_FOLDS, np.unique(y, return_counts=True)[1].min()))
     return CalibratedClassifierCV(classifier, method=CALIBRATION, cv=cv, ensemble=False)
+
+
+def bound_certainty(classifier: BaseEstimator, X: np.ndarray, y: np.ndarray) -> None:
+    """Make a calibrated classifier no surer, in the mean, than n images of which all were right can tell.
+
+    Where it finds no error, a temperature ends where its search does, and all is certain. By the rule of
+    succession, of more images (n + 1) / (n + 2) will be right.
+    """
+    calibrator, most = classifier.calibrated_classifiers_[0].calibrators[0], (len(y) + 1) / (len(y) + 2)
+    if not hasattr(calibrator, "beta_") or classifier.predict_proba(X).max(axis=1).min() < most:
+        return
+    found = cross_val_predict(classifier.estimator, X, y, cv=classifier.cv, method="decision_function")
+    scores = found if found.ndim > 1 else np.stack([-found, found], axis=1)
+
+    def surplus(power: float) -> float:
+        likely = special.softmax(np.exp(power) * scores, axis=1)
+        return likely.max(axis=1).mean() - most
+
+    power = np.log(calibrator.beta_)
+    if surplus(power) > 0:
+        calibrator.beta_ = np.exp(brentq(surplus, -10, power))
 
 
 @dataclass(frozen=True)

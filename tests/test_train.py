@@ -12,11 +12,14 @@ from hybrid import FeatureStore, load_sample, save
 from hybrid.bundle.loading import read
 from hybrid.config import read_config
 from hybrid.datasets.labelled import read_labelled
+from hybrid.experiment import candidates
+from hybrid.experiment.candidates import fit, read_candidates
 from hybrid.experiment.compare import compare
 from hybrid.experiment.evaluation import evaluate
 from hybrid.experiment.prepare import n_repeats
 from hybrid.experiment.train import train
 from hybrid.images.pixels import ImageError
+from hybrid.kinds import CALIBRATION
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 QUICK = {
@@ -194,6 +197,24 @@ def test_balanced_classes_help_the_rare_one():
     plain = train(table, quick(logistic={"C": 0.001}))
     balanced = train(table, quick(logistic={"C": 0.001}, model={"class_weight": "balanced"}))
     assert balanced.scores["balanced_accuracy"]["mean"] > plain.scores["balanced_accuracy"]["mean"]
+
+
+@pytest.mark.skipif(CALIBRATION != "temperature", reason="sigmoids know a bound of their own")
+@pytest.mark.parametrize("kind", ["svm", "rbf"])
+def test_where_no_error_is_seen_nothing_is_certain(kind, monkeypatch):
+    n = 24
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    X = (4 * rng.normal(size=(2, 30))[y] + rng.normal(size=(n, 30))).astype(np.float32)
+    config = read_config({"model": {"kind": kind}})
+    candidate = read_candidates(config)[0]
+    bounded = fit(candidate, config, X, y)
+    monkeypatch.setattr(candidates, "bound_certainty", lambda *parts: None)
+    certain = fit(candidate, config, X, y)
+    assert (bounded.predict(X) == certain.predict(X)).all()
+    assert certain.predict_proba(X).max(axis=1).min() > 1 - 1e-6
+    # Of 24 right of 24, 25 of 26; these were trained on, too, so that it may be a little more.
+    assert (n + 1) / (n + 2) - 0.02 <= bounded.predict_proba(X).max(axis=1).mean() <= 0.99
 
 
 @pytest.mark.parametrize("kind", ["svm", "logistic"])

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 
 from hybrid.featurizer import ResNetFeaturizer
-from hybrid.kinds import AUTO, KINDS, Kind, calibrated
+from hybrid.kinds import AUTO, KINDS, Kind, bound_certainty, calibrated
 from hybrid.sources.catalogue import find
 from hybrid.statistics.kernels import MOST_ROWS
 from hybrid.statistics.linear import Axes, linear_path, softmax
@@ -186,7 +186,10 @@ def _fit_steps(
         pipeline.set_params(classifier=calibrated(pipeline["classifier"], y))
     weights = weighting(y, sample_weight, config)
     if axes is None or candidate.kind.loss is not softmax or len(X) < X.shape[1]:
-        return pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
+        pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
+        if probabilities and candidate.kind.needs_calibration:
+            bound_certainty(pipeline["classifier"], pipeline[:-1].transform(X), y)
+        return pipeline
     rows = pipeline["scaler"].fit_transform(X) if pipeline["scaler"] != "passthrough" else X
     classes, codes = np.unique(y, return_inverse=True)
     # Of many rows, turning the model takes a fraction of what turning the rows would.
