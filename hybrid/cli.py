@@ -59,8 +59,6 @@ Scheduler = Annotated[
     str | None, typer.Option(help="Work on the Dask cluster of a scheduler: tls://host:8786.")
 ]
 WeightColumn = Annotated[str | None, typer.Option("--weight", help="Column of sample weights.")]
-# The bad images that a command names.
-LISTED = 10
 
 
 def main():
@@ -204,6 +202,7 @@ def predict(
     as_json: Json = False,
 ):
     """Predict the class of images; those that cannot be read are named, and the exit status is 1."""
+    from hybrid.images.items import LISTED
     from hybrid.tasks.predict import predict, spare_pandas
 
     if csv:

@@ -86,7 +86,9 @@ def calibrated(classifier: BaseEstimator, y: np.ndarray) -> BaseEstimator:
     return CalibratedClassifierCV(classifier, method=CALIBRATION, cv=cv, ensemble=False)
 
 
-def bound_certainty(classifier: BaseEstimator, X: np.ndarray, y: np.ndarray) -> None:
+def bound_certainty(
+    classifier: BaseEstimator, X: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray]
+) -> None:
     """Make a calibrated classifier no surer, in the mean, than n images of which all were right can tell.
 
     Where it finds no error, a temperature ends where its search does, and all is certain. By the rule of
@@ -95,7 +97,9 @@ def bound_certainty(classifier: BaseEstimator, X: np.ndarray, y: np.ndarray) -> 
     calibrator, most = classifier.calibrated_classifiers_[0].calibrators[0], (len(y) + 1) / (len(y) + 2)
     if not hasattr(calibrator, "beta_") or classifier.predict_proba(X).max(axis=1).min() < most:
         return
-    found = cross_val_predict(classifier.estimator, X, y, cv=classifier.cv, method="decision_function")
+    found = cross_val_predict(
+        classifier.estimator, X, y, cv=classifier.cv, params=weights, method="decision_function"
+    )
     scores = found if found.ndim > 1 else np.stack([-found, found], axis=1)
 
     def surplus(power: float) -> float:

@@ -43,15 +43,15 @@ def test_labels_are_scikit_learns(loss, model, classes, width):
 
 @pytest.mark.parametrize("width", [30, 300])
 @pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("C", [3.0, 300.0])
-def test_the_quick_machine_decides_as_scikit_learns(C, classes, width):
+@pytest.mark.parametrize(("C", "off"), [(3.0, 0.02), (300.0, 0.06)])
+def test_the_quick_machine_decides_as_scikit_learns(C, off, classes, width):
     rows, codes = blobs(240, width, classes)
     weights = np.where(np.arange(160) % 3, 1.0, 0.2)
     quick = make_pipeline(Axes(), QuickSVC(C))
     theirs = make_pipeline(LinearSVC(C=C, tol=1e-8, max_iter=100_000))
     for model in (quick, theirs):
         model.fit(rows[:160], codes[:160], **{f"{model.steps[-1][0]}__sample_weight": weights})
-    np.testing.assert_allclose(quick.decision_function(rows), theirs.decision_function(rows), atol=0.06)
+    np.testing.assert_allclose(quick.decision_function(rows), theirs.decision_function(rows), atol=off)
     assert np.mean(quick.predict(rows) == theirs.predict(rows)) >= 0.99
 
 

@@ -208,9 +208,10 @@ def test_where_no_error_is_seen_nothing_is_certain(kind, monkeypatch):
     X = (4 * rng.normal(size=(2, 30))[y] + rng.normal(size=(n, 30))).astype(np.float32)
     config = read_config({"model": {"kind": kind}})
     candidate = read_candidates(config)[0]
-    bounded = fit(candidate, config, X, y)
+    weights = np.linspace(0.5, 2, n)
+    bounded = fit(candidate, config, X, y, weights)
     monkeypatch.setattr(candidates, "bound_certainty", lambda *parts: None)
-    certain = fit(candidate, config, X, y)
+    certain = fit(candidate, config, X, y, weights)
     assert (bounded.predict(X) == certain.predict(X)).all()
     assert certain.predict_proba(X).max(axis=1).min() > 1 - 1e-6
     # Of 24 right of 24, 25 of 26; these were trained on, too, so that it may be a little more.

@@ -36,6 +36,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         "distributed.scheduler.http.routes": [],
     }
     with _same_environment(), dask.config.set(settings):
+        # Those that start later, in place of lost ones, set it again.
         with _same_environment():
             cluster = _started(workers)
         watch = PeriodicCallback(_refill(cluster, workers), 1000 * LOOK_SECONDS)

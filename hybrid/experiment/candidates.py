@@ -188,7 +188,7 @@ def _fit_steps(
     if axes is None or candidate.kind.loss is not softmax or len(X) < X.shape[1]:
         pipeline.fit(X, y, **{f"classifier__{name}": value for name, value in weights.items()})
         if probabilities and candidate.kind.needs_calibration:
-            bound_certainty(pipeline["classifier"], pipeline[:-1].transform(X), y)
+            bound_certainty(pipeline["classifier"], pipeline[:-1].transform(X), y, weights)
         return pipeline
     rows = pipeline["scaler"].fit_transform(X) if pipeline["scaler"] != "passthrough" else X
     classes, codes = np.unique(y, return_inverse=True)

@@ -45,7 +45,7 @@ class Plan:
     images: int
     backbone: str
     passes: int  # images to go through the network, those probed among them
-    probed: int  # images that did to see, and that the store has by now
+    probed: int  # of these, the ones that went to measure it, and are in the store by now
     seconds: float  # for the others
     search: float  # seconds for all the rest
     fits: int  # models to fit, at most
